@@ -1,0 +1,58 @@
+//! What AWS says a call used, read on the side of the response.
+
+use serde::{Deserialize, Serialize};
+
+/// The tier a call was served in; it changes the price.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ServiceTier {
+    /// The default tier.
+    #[default]
+    Default,
+    /// Paid for faster answers.
+    Priority,
+    /// Cheaper, slower.
+    Flex,
+    /// Bought ahead.
+    Reserved,
+}
+
+/// What one call used. Counts of tokens do not overlap: input excludes what was read from or written to
+/// the cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Input tokens charged at the full input price.
+    pub input_tokens: u64,
+    /// Output tokens, reasoning included.
+    pub output_tokens: u64,
+    /// Input tokens read from the prompt cache.
+    pub cache_read_tokens: u64,
+    /// Input tokens written to the prompt cache for five minutes.
+    pub cache_write_5m_tokens: u64,
+    /// Input tokens written to the prompt cache for one hour.
+    pub cache_write_1h_tokens: u64,
+    /// Part of the output that was reasoning, where the model says so.
+    pub reasoning_tokens: u64,
+    /// Other billed units, such as images or queries.
+    pub units: Vec<(Unit, u64)>,
+    /// The tier it was served in.
+    pub tier: ServiceTier,
+    /// Served by latency-optimised inference.
+    pub latency_optimised: bool,
+}
+
+/// Units other than text tokens that AWS bills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Unit {
+    /// Images made.
+    OutputImage,
+    /// Images read.
+    InputImage,
+    /// Rerank or search queries.
+    Query,
+    /// Milliseconds of video read or made.
+    VideoMillis,
+    /// Milliseconds of audio read or made.
+    AudioMillis,
+    /// Guardrail text units.
+    GuardrailTextUnit,
+}
