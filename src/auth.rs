@@ -1,1 +1,224 @@
-//! (to be written)
+//! Step 2: who is calling. A key in any header LiteLLM knows, looked up in memory, becomes a [`Caller`];
+//! handlers get a caller in no other way.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix_web::http::header::HeaderMap;
+use arc_swap::ArcSwap;
+use subtle::ConstantTimeEq;
+
+use crate::domain::{KeyHash, Secret, UnixMicros};
+use crate::error::GatewayError;
+use crate::event::Payer;
+use crate::store::KeyRecord;
+
+mod key_header;
+
+pub use key_header::presented_key;
+
+/// Somebody whose key was checked.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// A virtual key.
+    Key(Arc<KeyRecord>),
+    /// The holder of the master key: may do everything.
+    Master,
+    /// Anybody: no master key is set.
+    Anonymous,
+}
+
+impl Caller {
+    /// Who is charged.
+    #[must_use]
+    pub fn payer(&self) -> Payer {
+        match self {
+            Self::Key(key) => Payer::Key(key.hash),
+            Self::Master => Payer::Master,
+            Self::Anonymous => Payer::Anonymous,
+        }
+    }
+
+    /// The key's record, where there is one.
+    #[must_use]
+    pub fn key(&self) -> Option<&KeyRecord> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Master | Self::Anonymous => None,
+        }
+    }
+}
+
+/// Every key, in memory, by hash. Readers take no lock; a change copies the map, which is fine for the few
+/// changes an administrator makes and is batched for those that other instances made.
+#[derive(Debug, Default)]
+pub struct KeyDirectory {
+    keys: ArcSwap<HashMap<KeyHash, Arc<KeyRecord>>>,
+}
+
+impl KeyDirectory {
+    /// The key with this hash.
+    #[must_use]
+    pub fn find(&self, hash: &KeyHash) -> Option<Arc<KeyRecord>> {
+        self.keys.load().get(hash).cloned()
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.load().len()
+    }
+
+    /// Whether there is no key at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds or replaces one key; in force for every request that starts after this returns.
+    pub fn put(&self, key: KeyRecord) {
+        self.apply(vec![key], &[]);
+    }
+
+    /// Takes one key away.
+    pub fn remove(&self, hash: &KeyHash) {
+        self.apply(Vec::new(), std::slice::from_ref(hash));
+    }
+
+    /// Adds, replaces and takes away many at once. A record older than the one in place is passed over, so
+    /// that a late poll cannot revive a key that was just blocked.
+    pub fn apply(&self, put: Vec<KeyRecord>, removed: &[KeyHash]) {
+        let put: Vec<Arc<KeyRecord>> = put.into_iter().map(Arc::new).collect();
+        self.keys.rcu(|current| {
+            let mut keys = HashMap::clone(current);
+            for hash in removed {
+                keys.remove(hash);
+            }
+            for key in &put {
+                let is_newer = keys.get(&key.hash).is_none_or(|known| known.revision <= key.revision);
+                if is_newer {
+                    keys.insert(key.hash, Arc::clone(key));
+                }
+            }
+            keys
+        });
+    }
+}
+
+/// Checks keys.
+#[derive(Debug)]
+pub struct Authenticator {
+    master_key: Option<MasterKey>,
+    key_header_name: Option<String>,
+    keys: Arc<KeyDirectory>,
+}
+
+/// Only the hash of the master key is kept, and compared in constant time.
+#[derive(Debug)]
+struct MasterKey(KeyHash);
+
+impl Authenticator {
+    /// `key_header_name` is `general_settings.litellm_key_header_name`, in lower case.
+    #[must_use]
+    pub fn new(master_key: Option<&Secret>, key_header_name: Option<String>, keys: Arc<KeyDirectory>) -> Self {
+        let master_key = master_key.map(|key| MasterKey(KeyHash::of(key.expose())));
+        Self { master_key, key_header_name, keys }
+    }
+
+    /// Whether any key, or none, is accepted.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.master_key.is_none()
+    }
+
+    /// Who sent these headers.
+    ///
+    /// # Errors
+    /// No key, an unknown key, or one that is blocked or expired.
+    pub fn authenticate(&self, headers: &HeaderMap, now: UnixMicros) -> Result<Caller, GatewayError> {
+        let Some(master_key) = &self.master_key else { return Ok(Caller::Anonymous) };
+        let key = presented_key(headers, self.key_header_name.as_deref()).ok_or(GatewayError::MissingKey)?;
+        let hash = KeyHash::of(key);
+        if bool::from(master_key.0.0.ct_eq(&hash.0)) {
+            return Ok(Caller::Master);
+        }
+        let record = self.keys.find(&hash).ok_or_else(|| GatewayError::UnknownKey { last4: last4(key) })?;
+        if record.blocked {
+            return Err(GatewayError::AccessDenied("this key is blocked; ask your administrator".into()));
+        }
+        if record.expires_at.is_some_and(|expiry| expiry <= now) {
+            return Err(GatewayError::AccessDenied("this key has expired; ask your administrator for a new one".into()));
+        }
+        Ok(Caller::Key(record))
+    }
+}
+
+/// The last four characters of a key that is long enough for them to give nothing away.
+fn last4(key: &str) -> String {
+    let printable = key.chars().filter(|c| c.is_ascii_graphic());
+    let all: Vec<char> = printable.collect();
+    if all.len() < 12 { "****".to_owned() } else { all.iter().skip(all.len() - 4).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn authenticator(key: Option<KeyRecord>) -> Authenticator {
+        let keys = Arc::new(KeyDirectory::default());
+        if let Some(key) = key {
+            keys.put(key);
+        }
+        Authenticator::new(Some(&Secret::new("sk-master")), None, keys)
+    }
+
+    fn bearer(key: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_str(&format!("Bearer {key}")).unwrap();
+        headers.insert(HeaderName::from_static("authorization"), value);
+        headers
+    }
+
+    fn outcome(authenticator: &Authenticator, headers: &HeaderMap) -> String {
+        match authenticator.authenticate(headers, UnixMicros(1_000)) {
+            Ok(Caller::Key(key)) => format!("key {}", key.key_name),
+            Ok(caller) => format!("{caller:?}"),
+            Err(error) => error.error_type().to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_key_is_checked_for_existence_blocks_and_expiry() {
+        let key = KeyRecord { hash: KeyHash::of("sk-alice-0001"), key_name: "sk-...0001".into(), ..KeyRecord::default() };
+        let blocked = KeyRecord { blocked: true, ..key.clone() };
+        let expired = KeyRecord { expires_at: Some(UnixMicros(1_000)), ..key.clone() };
+        let cases = [
+            (None, HeaderMap::new(), "MissingAuthenticationTokenException"),
+            (None, bearer("sk-alice-0001"), "UnrecognizedClientException"),
+            (Some(key.clone()), bearer("sk-alice-0001"), "key sk-...0001"),
+            (Some(key), bearer("sk-master"), "Master"),
+            (Some(blocked), bearer("sk-alice-0001"), "AccessDeniedException"),
+            (Some(expired), bearer("sk-alice-0001"), "AccessDeniedException"),
+        ];
+        for (key, headers, expected) in cases {
+            assert_eq!(outcome(&authenticator(key), &headers), expected);
+        }
+    }
+
+    #[test]
+    fn a_late_poll_does_not_revive_an_older_record() {
+        let keys = KeyDirectory::default();
+        let old = KeyRecord { hash: KeyHash::of("sk-a"), revision: 1, ..KeyRecord::default() };
+        keys.put(KeyRecord { blocked: true, revision: 2, ..old.clone() });
+        keys.put(old.clone());
+        assert!(keys.find(&old.hash).unwrap().blocked);
+    }
+
+    #[test]
+    fn without_a_master_key_anybody_may_call() {
+        let open = Authenticator::new(None, None, Arc::default());
+        assert_eq!(outcome(&open, &HeaderMap::new()), "Anonymous");
+    }
+}

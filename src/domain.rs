@@ -67,7 +67,7 @@ impl UnixMicros {
 
 /// SHA-256 of a virtual key: what is stored and compared, never the key itself (as LiteLLM does, unsalted,
 /// so that imported keys keep working).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KeyHash(pub [u8; 32]);
 
 impl KeyHash {

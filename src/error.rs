@@ -1,1 +1,134 @@
-//! (to be written)
+//! What can go wrong with a client's request inside the gateway, and how the client's SDK is told: AWS's error
+//! shape (`x-amzn-errortype`, JSON `message`), so that boto3 and its kin raise the modelled exception.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
+
+use crate::operation::Unresolved;
+
+/// Why bedgate itself answers a request on a Bedrock path. Errors that AWS made are never turned into this:
+/// they are relayed byte for byte.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The client showed no key.
+    #[error("no key: send your bedgate key as `Authorization: Bearer sk-…`, or as the AWS access key id of a signing client")]
+    MissingKey,
+    /// The client showed a key that does not exist.
+    #[error("the key (…{last4}) is not known here; ask your administrator for a new one")]
+    UnknownKey {
+        /// The last four characters, to tell keys apart.
+        last4: String,
+    },
+    /// The key exists but may not do this.
+    #[error("{0}")]
+    AccessDenied(String),
+    /// The request cannot be understood.
+    #[error("{0}")]
+    Validation(String),
+    /// The request line is no Bedrock operation.
+    #[error(transparent)]
+    NoOperation(#[from] Unresolved),
+    /// The body is larger than the limit.
+    #[error("the request body is larger than {limit} bytes, the limit set by the gateway (bedgate_settings.limits.max_body_bytes)")]
+    BodyTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The client did not send its body in time.
+    #[error("the request body did not arrive within {} seconds", .0.as_secs())]
+    BodyTimeout(Duration),
+    /// The client broke off its body.
+    #[error("the request body broke off: {0}")]
+    BodyBroken(String),
+    /// A bound of the gateway is reached; the same request may go through later.
+    #[error("{reason}; try again in {} s", .retry_after.as_secs().max(1))]
+    Overloaded {
+        /// Which bound.
+        reason: Cow<'static, str>,
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+    /// There are no AWS credentials to sign with.
+    #[error("{0}")]
+    NoCredentials(String),
+    /// AWS could not be reached.
+    #[error("Amazon Bedrock could not be reached by the gateway ({0}); try again")]
+    Unreachable(String),
+    /// AWS did not begin to answer in time.
+    #[error("Amazon Bedrock did not begin to answer within {} seconds", .0.as_secs())]
+    UpstreamTimeout(Duration),
+    /// A fault of the gateway: the client learns nothing but an id to report.
+    #[error("internal error of the gateway")]
+    Internal(#[source] anyhow::Error),
+}
+
+impl GatewayError {
+    /// Status and AWS error type.
+    /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html>
+    fn shape(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::MissingKey => (StatusCode::FORBIDDEN, "MissingAuthenticationTokenException"),
+            Self::UnknownKey { .. } => (StatusCode::FORBIDDEN, "UnrecognizedClientException"),
+            Self::AccessDenied(_) => (StatusCode::FORBIDDEN, "AccessDeniedException"),
+            Self::Validation(_) | Self::BodyBroken(_) => (StatusCode::BAD_REQUEST, "ValidationException"),
+            Self::NoOperation(Unresolved::NoSuchOperation { .. }) => {
+                (StatusCode::NOT_FOUND, "UnknownOperationException")
+            }
+            Self::NoOperation(Unresolved::UnsafePath(_)) => (StatusCode::BAD_REQUEST, "ValidationException"),
+            Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException"),
+            Self::BodyTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException"),
+            Self::Overloaded { .. } | Self::Unreachable(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException")
+            }
+            Self::UpstreamTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "ServiceUnavailableException"),
+            Self::NoCredentials(_) | Self::Internal(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException")
+            }
+        }
+    }
+
+    /// The AWS error type, for logs and metrics.
+    #[must_use]
+    pub fn error_type(&self) -> &'static str {
+        self.shape().1
+    }
+
+    /// When the client should try again, for those who may.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after, .. } => Some(*retry_after),
+            Self::Unreachable(_) => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
+    /// The answer to the client; `request_id` is what it may quote when it asks for help.
+    #[must_use]
+    pub fn answer(&self, request_id: &str) -> HttpResponse {
+        let (status, error_type) = self.shape();
+        let mut answer = HttpResponse::build(status);
+        answer.insert_header(("x-amzn-errortype", error_type));
+        answer.insert_header(("x-amzn-requestid", request_id));
+        if let Some(wait) = self.retry_after() {
+            answer.insert_header(("retry-after", wait.as_secs().max(1).to_string()));
+        }
+        if matches!(self, Self::BodyTooLarge { .. } | Self::BodyTimeout(_) | Self::BodyBroken(_)) {
+            answer.force_close();
+        }
+        answer.json(serde_json::json!({ "message": self.to_string() }))
+    }
+}
+
+/// So that actix can answer where no request id is at hand.
+impl ResponseError for GatewayError {
+    fn status_code(&self) -> StatusCode {
+        self.shape().0
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.answer(&uuid::Uuid::new_v4().to_string())
+    }
+}

@@ -1,1 +1,170 @@
-//! (to be written)
+//! Step 7: the Signer actor turns a request head into a signed one. It answers from memory: credentials are
+//! fetched and refreshed ahead of their expiry by one task beside the workers.
+
+use std::sync::Arc;
+
+use actix::{Actor, Addr, Context, Handler, Message, MessageResult};
+use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::domain::{Region, Service, UnixMicros};
+use crate::route::IdentityId;
+
+mod credentials;
+mod providers;
+mod sigv4;
+
+pub use credentials::{CredentialTable, Credentials};
+pub use providers::{Provider, ProviderSettings};
+
+const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
+const AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
+
+/// The head of a request to AWS.
+#[derive(Clone, Debug)]
+pub struct UpstreamHead {
+    /// The client's method.
+    pub method: actix_http::Method,
+    /// Path as it goes over the wire.
+    pub path: String,
+    /// Query as it goes over the wire, without the `?`; empty where there is none.
+    pub query: String,
+    /// Headers, `host` included.
+    pub headers: HeaderMap,
+}
+
+/// What the Signer is asked.
+#[derive(Clone, Debug)]
+pub struct SigningOrder {
+    /// Whose credentials.
+    pub identity: IdentityId,
+    /// Region of the credential scope.
+    pub region: Region,
+    /// The service of the credential scope.
+    pub service: Service,
+    /// What is signed.
+    pub head: UpstreamHead,
+    /// SHA-256 of the body, lower-case hexadecimal.
+    pub body_sha256: Arc<str>,
+    /// Time of the signature.
+    pub now: UnixMicros,
+}
+
+/// A head that AWS accepts.
+#[derive(Clone, Debug)]
+pub struct SignedHead {
+    /// The head with its `authorization`.
+    pub head: UpstreamHead,
+    /// Which credentials signed, to renew just those when AWS says they have expired.
+    pub generation: u64,
+}
+
+/// Why nothing was signed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SignError {
+    /// There are no credentials; the text says where they were looked for.
+    #[error("{0}")]
+    NoCredentials(String),
+    /// The actor is gone: the worker is stopping.
+    #[error("the gateway is stopping")]
+    Stopped,
+    /// Credentials hold bytes that no header can.
+    #[error("the AWS credentials hold characters that a header cannot carry")]
+    Malformed,
+}
+
+/// The handle of a worker's Signer.
+#[derive(Clone, Debug)]
+pub struct SignerHandle {
+    signer: Addr<Signer>,
+    credentials: Arc<CredentialTable>,
+}
+
+impl SignerHandle {
+    /// Starts the Signer of this worker thread.
+    #[must_use]
+    pub fn start(credentials: Arc<CredentialTable>) -> Self {
+        let signer = Signer { credentials: Arc::clone(&credentials), keys: sigv4::SigningKeys::default() }.start();
+        Self { signer, credentials }
+    }
+
+    /// Signs a head. Waits only while an identity's first credentials are being fetched.
+    ///
+    /// # Errors
+    /// No credentials, with the places that were looked in.
+    pub async fn sign(&self, order: SigningOrder) -> Result<SignedHead, SignError> {
+        let (identity, service) = (order.identity, order.service);
+        if !self.credentials.is_ready(identity, service) {
+            self.credentials.fetch(identity).await.map_err(SignError::NoCredentials)?;
+        }
+        #[expect(clippy::disallowed_methods, reason = "the actor's own file")]
+        let answer = self.signer.send(Sign(order)).await;
+        answer.unwrap_or(Err(SignError::Stopped))
+    }
+
+    /// After AWS said that the credentials of `generation` have expired: fetches new ones, once for all who ask.
+    ///
+    /// # Errors
+    /// The new ones could not be had.
+    pub async fn renew(&self, identity: IdentityId, generation: u64) -> Result<(), SignError> {
+        self.credentials.renew(identity, generation).await.map_err(SignError::NoCredentials)
+    }
+}
+
+/// One per worker thread.
+#[derive(Debug)]
+struct Signer {
+    credentials: Arc<CredentialTable>,
+    keys: sigv4::SigningKeys,
+}
+
+impl Actor for Signer {
+    type Context = Context<Self>;
+}
+
+#[derive(Message)]
+#[rtype(result = "Result<SignedHead, SignError>")]
+struct Sign(SigningOrder);
+
+impl Handler<Sign> for Signer {
+    type Result = MessageResult<Sign>;
+
+    fn handle(&mut self, Sign(order): Sign, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.sign(order))
+    }
+}
+
+impl Signer {
+    fn sign(&mut self, order: SigningOrder) -> Result<SignedHead, SignError> {
+        let SigningOrder { identity, region, service, mut head, body_sha256, now } = order;
+        let current = self.credentials.current(identity, service).map_err(SignError::NoCredentials)?;
+        let value = |text: &str| {
+            let mut value = HeaderValue::from_str(text).map_err(|_| SignError::Malformed)?;
+            value.set_sensitive(true);
+            Ok(value)
+        };
+        let authorization = match &*current {
+            Credentials::Bearer(token) => format!("Bearer {}", token.expose()),
+            Credentials::Keys { access_key_id, secret_access_key, session_token, .. } => {
+                let amz_date = sigv4::amz_date(now);
+                head.headers.insert(AMZ_DATE, value(&amz_date)?);
+                if let Some(token) = session_token {
+                    head.headers.insert(AMZ_SECURITY_TOKEN, value(token.expose())?);
+                }
+                let signable = sigv4::Signable {
+                    method: head.method.as_str(),
+                    path: &head.path,
+                    query: &head.query,
+                    headers: &head.headers,
+                    body_sha256: &body_sha256,
+                    region: &region,
+                    service: service.signing_name(),
+                    now,
+                };
+                let service = service.signing_name();
+                self.keys.authorization(access_key_id, secret_access_key.expose(), service, &signable, &amz_date)
+            }
+        };
+        head.headers.insert(header::AUTHORIZATION, value(&authorization)?);
+        Ok(SignedHead { head, generation: current.generation() })
+    }
+}

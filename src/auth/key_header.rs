@@ -1,0 +1,107 @@
+//! Where a client may put its key: every header that LiteLLM reads, in LiteLLM's order, and the credential of
+//! a SigV4 signature.
+
+use actix_web::http::header::HeaderMap;
+
+/// Headers that hold nothing but the key, before `Authorization`.
+const BEFORE_AUTHORIZATION: [&str; 1] = ["x-litellm-api-key"];
+/// Headers that hold nothing but the key, after `Authorization`.
+const AFTER_AUTHORIZATION: [&str; 4] = ["api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key"];
+
+/// The key a client shows: the first header that is present and not empty counts, and a bad key in it is not
+/// made good by a later one.
+///
+/// `configured` is `general_settings.litellm_key_header_name`; where it is set, only it and
+/// `litellm_user_api_key` are read.
+#[must_use]
+pub fn presented_key<'h>(headers: &'h HeaderMap, configured: Option<&str>) -> Option<&'h str> {
+    let read = |name: &str| headers.get(name)?.to_str().ok().map(str::trim).filter(|value| !value.is_empty());
+    if let Some(value) = read("litellm_user_api_key") {
+        return key_in(value);
+    }
+    if let Some(name) = configured {
+        return read(name).and_then(key_in);
+    }
+    BEFORE_AUTHORIZATION
+        .iter()
+        .chain(["authorization"].iter())
+        .chain(AFTER_AUTHORIZATION.iter())
+        .find_map(|name| read(name))
+        .and_then(key_in)
+}
+
+/// The key inside a header's value: raw, after `Bearer` or `Basic` in any case, or the access key id of a
+/// SigV4 credential.
+fn key_in(value: &str) -> Option<&str> {
+    if let Some(parameters) = value.strip_prefix("AWS4-HMAC-SHA256") {
+        return access_key_id(parameters);
+    }
+    let key = strip_scheme(value, "bearer").or_else(|| strip_scheme(value, "basic")).unwrap_or(value);
+    (!key.is_empty() && !key.contains(char::is_whitespace)).then_some(key)
+}
+
+fn strip_scheme<'v>(value: &'v str, scheme: &str) -> Option<&'v str> {
+    let (head, rest) = value.split_once(char::is_whitespace)?;
+    head.eq_ignore_ascii_case(scheme).then(|| rest.trim())
+}
+
+/// `Credential=<access key id>/<date>/<region>/<service>/aws4_request`, read from its end, since a virtual key
+/// may itself hold a slash.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-authentication-methods.html>
+fn access_key_id(parameters: &str) -> Option<&str> {
+    let credential = parameters.split(',').find_map(|part| part.trim().strip_prefix("Credential="))?;
+    let id = credential.rsplitn(5, '/').nth(4)?;
+    let id = strip_scheme(id, "bearer").unwrap_or(id);
+    (!id.is_empty()).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn check(headers: &[(&str, &str)], configured: Option<&str>, expected: Option<&str>) {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        assert_eq!(presented_key(&map, configured), expected, "{headers:?}");
+    }
+
+    #[test]
+    fn every_header_of_litellm_is_read_with_and_without_bearer() {
+        for name in [
+            "litellm_user_api_key",
+            "x-litellm-api-key",
+            "authorization",
+            "api-key",
+            "x-api-key",
+            "x-goog-api-key",
+            "ocp-apim-subscription-key",
+        ] {
+            for value in ["sk-1", "Bearer sk-1", "bearer sk-1", "BEARER  sk-1", "Basic sk-1"] {
+                check(&[(name, value)], None, Some("sk-1"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_sigv4_credential_holds_the_key_as_access_key_id() {
+        let scope = "20260101/us-west-2/bedrock/aws4_request, SignedHeaders=host, Signature=0";
+        check(&[("authorization", &format!("AWS4-HMAC-SHA256 Credential=sk-1/{scope}"))], None, Some("sk-1"));
+        check(&[("authorization", &format!("AWS4-HMAC-SHA256 Credential=Bearer sk-1/{scope}"))], None, Some("sk-1"));
+        check(&[("authorization", "AWS4-HMAC-SHA256 Credential=sk-1")], None, None);
+    }
+
+    #[test]
+    fn the_first_header_present_counts() {
+        let fake_signature = "AWS4-HMAC-SHA256 Credential=fake/20260101/us-west-2/bedrock/aws4_request, Signature=0";
+        check(&[("authorization", fake_signature), ("litellm_user_api_key", "Bearer sk-1")], None, Some("sk-1"));
+        check(&[("authorization", "Bearer sk-1"), ("x-api-key", "sk-2")], None, Some("sk-1"));
+        check(&[("authorization", ""), ("x-api-key", "sk-2")], None, Some("sk-2"));
+        check(&[("authorization", "Bearer sk-1"), ("x-company-key", "Bearer sk-2")], Some("x-company-key"), Some("sk-2"));
+        check(&[("authorization", "Bearer sk-1")], Some("x-company-key"), None);
+        check(&[], None, None);
+    }
+}

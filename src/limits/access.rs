@@ -1,0 +1,166 @@
+//! Model lists and route lists of a key, in LiteLLM's terms.
+
+use crate::auth::Caller;
+use crate::error::GatewayError;
+use crate::operation::{Access, Operation};
+use crate::store::KeyRecord;
+
+/// Entries of a model list that admit everything.
+const ALL_MODELS: [&str; 2] = ["*", "all-proxy-models"];
+/// The entry of a model list that admits nothing.
+const NO_MODELS: &str = "no-default-models";
+/// Names of LiteLLM's route groups that hold the Bedrock paths.
+const ROUTE_GROUPS: [&str; 3] = ["llm_api_routes", "mapped_pass_through_routes", "passthrough_routes"];
+
+/// Refuses a model that the caller's key does not list.
+///
+/// # Errors
+/// `AccessDeniedException` that names what the key may use.
+pub fn require_model(caller: &Caller, model: &str) -> Result<(), GatewayError> {
+    let Some(key) = caller.key() else { return Ok(()) };
+    if may_use_model(key, model) {
+        return Ok(());
+    }
+    let allowed = key.models.join(", ");
+    Err(GatewayError::AccessDenied(format!(
+        "this key may not use the model {model:?}; it may use: {allowed}"
+    )))
+}
+
+/// Whether a key's model list admits a model name. An empty list admits all; `bedrock/` in front of an entry
+/// is read over for ids that no configured name covers.
+#[must_use]
+pub fn may_use_model(key: &KeyRecord, model: &str) -> bool {
+    if key.models.is_empty() {
+        return true;
+    }
+    if key.models.iter().any(|entry| entry == NO_MODELS) {
+        return false;
+    }
+    key.models.iter().any(|entry| {
+        ALL_MODELS.contains(&entry.as_str())
+            || wildcard_matches(entry, model)
+            || entry.strip_prefix("bedrock/").is_some_and(|id| id != "*" && wildcard_matches(id, model))
+    })
+}
+
+/// Refuses an operation that the caller's key may not call. By default a key may call inference, retrieval
+/// and reading operations; those that change AWS resources need the master key, or an entry of the key's
+/// `allowed_routes` that names the path.
+///
+/// # Errors
+/// `AccessDeniedException` that names the operation.
+pub fn require_operation(caller: &Caller, operation: &Operation, full_path: &str) -> Result<(), GatewayError> {
+    let Some(key) = caller.key() else { return Ok(()) };
+    let is_write = operation.access == Access::Write;
+    let admits = |entry: &String| admits_route(entry, full_path, is_write);
+    let allowed = if key.allowed_routes.is_empty() { !is_write } else { key.allowed_routes.iter().any(admits) };
+    if allowed {
+        return Ok(());
+    }
+    let reason = if is_write {
+        "it changes AWS resources, which needs the master key or an `allowed_routes` entry that names the path"
+    } else {
+        "its `allowed_routes` do not include the path"
+    };
+    Err(GatewayError::AccessDenied(format!("this key may not call {} ({full_path}): {reason}", operation.name)))
+}
+
+/// Whether one entry of `allowed_routes` admits a path. `/bedrock/*` and the route groups stand for what any
+/// key may do; to name an operation that changes AWS resources, an entry must go further than that.
+fn admits_route(entry: &str, path: &str, is_write: bool) -> bool {
+    if ROUTE_GROUPS.contains(&entry) {
+        return !is_write;
+    }
+    match entry.strip_suffix('*') {
+        None => entry == path,
+        Some(prefix) => {
+            let names_more_than_the_service = prefix.trim_matches('/').contains('/');
+            path.starts_with(prefix) && (!is_write || names_more_than_the_service)
+        }
+    }
+}
+
+/// Whether `pattern`, in which `*` stands for any run of characters, matches all of `text`.
+#[must_use]
+pub fn wildcard_matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(first) = parts.next() else { return false };
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let mut last = None;
+    for part in parts {
+        if let Some(middle) = last.replace(part) {
+            let Some(at) = rest.find(middle) else { return false };
+            rest = rest.get(at + middle.len()..).unwrap_or_default();
+        }
+    }
+    match last {
+        None => rest.is_empty(),
+        Some(end) => rest.ends_with(end),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(models: &[&str], routes: &[&str]) -> KeyRecord {
+        KeyRecord {
+            models: models.iter().map(|&m| m.to_owned()).collect(),
+            allowed_routes: routes.iter().map(|&r| r.to_owned()).collect(),
+            ..KeyRecord::default()
+        }
+    }
+
+    #[test]
+    fn model_lists_admit_what_litellm_admits() {
+        let cases: [(&[&str], &str, bool); 12] = [
+            (&[], "anything", true),
+            (&["*"], "anything", true),
+            (&["all-proxy-models"], "anything", true),
+            (&["no-default-models"], "anything", false),
+            (&["my-claude"], "my-claude", true),
+            (&["my-claude"], "my-claude-2", false),
+            (&["bedrock/*"], "my-claude", false),
+            (&["anthropic.*"], "anthropic.claude-3-haiku-20240307-v1:0", true),
+            (&["anthropic.*"], "us.anthropic.claude-3-haiku-20240307-v1:0", false),
+            (&["*.claude-*-v1:0"], "anthropic.claude-3-haiku-20240307-v1:0", true),
+            (&["bedrock/cohere.command-r-v1:0"], "cohere.command-r-v1:0", true),
+            (&["bedrock/cohere.*"], "cohere.command-r-v1:0", true),
+        ];
+        for (models, model, expected) in cases {
+            assert_eq!(may_use_model(&key(models, &[]), model), expected, "{models:?} {model}");
+        }
+    }
+
+    #[test]
+    fn routes_that_change_aws_resources_must_be_named() {
+        let cases = [
+            ("/bedrock/*", "/bedrock/guardrails", true, false),
+            ("/bedrock/*", "/bedrock/model/x/converse", false, true),
+            ("/bedrock/guardrails", "/bedrock/guardrails", true, true),
+            ("/bedrock/guardrails*", "/bedrock/guardrails/g1", true, true),
+            ("llm_api_routes", "/bedrock/model/x/converse", false, true),
+            ("llm_api_routes", "/bedrock/guardrails", true, false),
+            ("/key/info", "/bedrock/model/x/converse", false, false),
+            ("*", "/bedrock/guardrails", true, false),
+        ];
+        for (entry, path, is_write, expected) in cases {
+            assert_eq!(admits_route(entry, path, is_write), expected, "{entry} {path}");
+        }
+    }
+
+    #[test]
+    fn wildcards_are_anchored_at_both_ends() {
+        for (pattern, text, expected) in [
+            ("a*c", "abc", true),
+            ("a*c", "abcd", false),
+            ("*b*", "abc", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*a", "a", false),
+            ("", "", true),
+        ] {
+            assert_eq!(wildcard_matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+}

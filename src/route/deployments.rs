@@ -1,0 +1,356 @@
+//! The model table: names, wildcards and aliases → deployments, each with one region for host and signature.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::balance::{self, Candidate, Health};
+use super::{Question, Route, RouteError, TryResult};
+use crate::config::{AwsConfig, Config, DeploymentConfig, IdentityConfig, RoutingConfig};
+use crate::domain::{Region, Service, UnixMicros};
+
+/// Unlisted ARNs may name this many regions besides the default one; more are refused, to bound the table.
+const MAX_ARN_REGIONS: usize = 64;
+
+/// The place of an identity in the Signer's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IdentityId(pub usize);
+
+/// Where a service of a deployment listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// `host:port` to connect to.
+    pub authority: String,
+    /// The `Host` header: without the port where it is the scheme's own.
+    pub host: String,
+    /// A path in front of the operation's path; mostly empty.
+    pub base_path: String,
+}
+
+/// One way to serve a model name.
+#[derive(Debug)]
+pub struct Deployment {
+    /// Its place in the table, which is also the place of its health.
+    pub slot: usize,
+    /// Shown as `x-litellm-model-id`.
+    pub id: String,
+    /// The configured name.
+    pub model_name: String,
+    /// Region of host and signature.
+    pub region: Region,
+    /// Whose credentials sign.
+    pub identity: IdentityId,
+    /// For the response's head.
+    pub timeout: Duration,
+    /// The id prices are looked up by, where the model id tells no price.
+    pub base_model: Option<String>,
+    /// Own prices, picodollars a unit.
+    pub prices: BTreeMap<String, i64>,
+    model_id: ModelId,
+    endpoints: Vec<Endpoint>,
+    order: u32,
+    weight: u32,
+    health: Health,
+}
+
+/// What AWS is told instead of the configured name.
+#[derive(Debug)]
+enum ModelId {
+    Fixed(Arc<str>),
+    /// A pattern with one `*`, which stands for what the name's `*` stood for.
+    Pattern(String),
+    /// What the client wrote.
+    AsRequested,
+}
+
+impl Deployment {
+    /// The endpoint of a service.
+    #[must_use]
+    pub fn endpoint(&self, service: Service) -> Option<&Endpoint> {
+        self.endpoints.get(service as usize)
+    }
+
+    /// Its health.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+}
+
+/// Every deployment, by name. Built once; only health changes afterwards.
+#[derive(Debug)]
+pub struct RouteTable {
+    deployments: Vec<Arc<Deployment>>,
+    by_name: HashMap<String, Vec<usize>>,
+    wildcards: Vec<(String, Vec<usize>)>,
+    default: Arc<Deployment>,
+    regional: std::sync::RwLock<HashMap<Region, Arc<Deployment>>>,
+    routing: RoutingConfig,
+    aws: AwsConfig,
+}
+
+impl RouteTable {
+    /// Builds the table, and the list of distinct identities that its deployments sign with; the default
+    /// identity is [`IdentityId`] 0.
+    #[must_use]
+    pub fn build(config: &Config) -> (Self, Vec<IdentityConfig>) {
+        let mut identities = vec![config.aws.default_identity.clone()];
+        let mut deployments = Vec::new();
+        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut wildcards: Vec<(String, Vec<usize>)> = Vec::new();
+        for (slot, entry) in config.deployments.iter().enumerate() {
+            let known = identities.iter().position(|identity| *identity == entry.identity);
+            let identity = known.unwrap_or_else(|| {
+                identities.push(entry.identity.clone());
+                identities.len() - 1
+            });
+            deployments.push(Arc::new(configured(entry, slot, IdentityId(identity), config)));
+            if !entry.model_name.contains('*') {
+                by_name.entry(entry.model_name.clone()).or_default().push(slot);
+            } else if let Some((_, slots)) = wildcards.iter_mut().find(|(name, _)| *name == entry.model_name) {
+                slots.push(slot);
+            } else {
+                wildcards.push((entry.model_name.clone(), vec![slot]));
+            }
+        }
+        // The longest pattern says most about the name, so it goes first.
+        wildcards.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
+        let default = Arc::new(unlisted(&config.aws.default_region, deployments.len(), config));
+        let table = Self {
+            deployments,
+            by_name,
+            wildcards,
+            default,
+            regional: std::sync::RwLock::default(),
+            routing: config.routing.clone(),
+            aws: config.aws.clone(),
+        };
+        (table, identities)
+    }
+
+    /// Every configured deployment.
+    #[must_use]
+    pub fn deployments(&self) -> &[Arc<Deployment>] {
+        &self.deployments
+    }
+
+    /// Every name a client may use, sorted: configured names, then aliases.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        let aliases = self.routing.model_group_alias.keys();
+        let mut names: Vec<&str> = self.by_name.keys().chain(aliases).map(String::as_str).collect();
+        names.extend(self.wildcards.iter().map(|(pattern, _)| pattern.as_str()));
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The next deployment for a call.
+    ///
+    /// # Errors
+    /// The model is unknown, or every deployment of it was tried.
+    pub fn next(&self, question: &Question) -> Result<Route, RouteError> {
+        let Some(name) = question.model.as_deref() else {
+            return self.once(&self.default, question).map(|deployment| Route { deployment, model_id: None });
+        };
+        let group = self.group(name);
+        if group.is_empty() {
+            return self.unlisted(name, question);
+        }
+        let mut groups = vec![(name, group)];
+        let fallbacks = self.routing.fallbacks.get(name).unwrap_or(&self.routing.default_fallbacks);
+        if !question.tried.is_empty() {
+            groups.extend(fallbacks.iter().map(|name| (name.as_str(), self.group(name))));
+        }
+        groups.iter().find_map(|(name, slots)| self.pick(name, slots, question)).ok_or(RouteError::NoneLeft)
+    }
+
+    /// Notes how a try went.
+    pub fn note(&self, deployment: &Deployment, result: TryResult, now: UnixMicros) {
+        if result == TryResult::Failed && !self.routing.disable_cooldowns {
+            deployment.health.failed(now, self.routing.allowed_fails, self.routing.cooldown_time);
+        }
+    }
+
+    /// The deployments of a name: through its alias, exactly, or by the longest pattern that matches.
+    fn group(&self, name: &str) -> &[usize] {
+        let name = self.routing.model_group_alias.get(name).map_or(name, String::as_str);
+        if let Some(slots) = self.by_name.get(name) {
+            return slots;
+        }
+        let matching = self.wildcards.iter().find(|(pattern, _)| captured(pattern, name).is_some());
+        matching.map_or(&[], |(_, slots)| slots.as_slice())
+    }
+
+    fn pick(&self, name: &str, slots: &[usize], question: &Question) -> Option<Route> {
+        let tried_here = question.tried.iter().filter(|slot| slots.contains(slot)).count();
+        if tried_here > usize::try_from(self.routing.num_retries).unwrap_or(usize::MAX) {
+            return None;
+        }
+        let candidates: Vec<Candidate<'_>> = slots
+            .iter()
+            .filter_map(|&slot| self.deployments.get(slot))
+            .map(|d| Candidate { slot: d.slot, order: d.order, weight: d.weight, health: &d.health })
+            .collect();
+        let slot = balance::pick(&candidates, &question.tried, question.now, question.random)?;
+        self.deployments.get(slot).map(|deployment| route(deployment, name))
+    }
+
+    /// An id that no entry names: the default deployment, or, for an ARN, the same in the ARN's region.
+    fn unlisted(&self, name: &str, question: &Question) -> Result<Route, RouteError> {
+        if !self.routing.allow_unlisted_models {
+            return Err(RouteError::UnknownModel(name.to_owned()));
+        }
+        let region = region_of_arn(name);
+        let deployment = match region {
+            Some(region) if region != self.default.region => self.regional(region)?,
+            _ => Arc::clone(&self.default),
+        };
+        self.once(&deployment, question).map(|deployment| route(&deployment, name))
+    }
+
+    fn once(&self, deployment: &Arc<Deployment>, question: &Question) -> Result<Arc<Deployment>, RouteError> {
+        if question.tried.is_empty() { Ok(Arc::clone(deployment)) } else { Err(RouteError::NoneLeft) }
+    }
+
+    fn regional(&self, region: Region) -> Result<Arc<Deployment>, RouteError> {
+        let known = self.regional.read().ok().and_then(|regional| regional.get(&region).cloned());
+        if let Some(deployment) = known {
+            return Ok(deployment);
+        }
+        let mut regional = self.regional.write().map_err(|_| RouteError::Stopped)?;
+        if regional.len() >= MAX_ARN_REGIONS {
+            return Err(RouteError::UnknownModel(format!("an ARN in {region}")));
+        }
+        let template = &self.default;
+        let deployment = Arc::new(Deployment {
+            slot: template.slot,
+            id: region.to_string(),
+            model_name: String::new(),
+            identity: template.identity,
+            timeout: template.timeout,
+            base_model: None,
+            prices: BTreeMap::new(),
+            model_id: ModelId::AsRequested,
+            endpoints: endpoints(&self.aws, &region, None),
+            order: 0,
+            weight: 1,
+            health: Health::default(),
+            region: region.clone(),
+        });
+        regional.insert(region, Arc::clone(&deployment));
+        Ok(deployment)
+    }
+}
+
+fn route(deployment: &Arc<Deployment>, name: &str) -> Route {
+    let model_id = match &deployment.model_id {
+        ModelId::Fixed(id) => Arc::clone(id),
+        ModelId::Pattern(pattern) => match captured(&deployment.model_name, name) {
+            Some(stood_for) => pattern.replacen('*', stood_for, 1).into(),
+            None => name.into(),
+        },
+        ModelId::AsRequested => name.into(),
+    };
+    Route { deployment: Arc::clone(deployment), model_id: Some(model_id) }
+}
+
+/// What the `*` of a pattern stands for in a name; a `bedrock/` in front of the pattern may be missing in the
+/// name, since clients send Bedrock's own ids.
+fn captured<'n>(pattern: &str, name: &'n str) -> Option<&'n str> {
+    let fits = |pattern: &str| {
+        let (before, after) = pattern.split_once('*')?;
+        let middle = name.strip_prefix(before)?.strip_suffix(after)?;
+        (!middle.is_empty()).then_some(middle)
+    };
+    fits(pattern).or_else(|| pattern.strip_prefix("bedrock/").and_then(fits))
+}
+
+fn configured(entry: &DeploymentConfig, slot: usize, identity: IdentityId, config: &Config) -> Deployment {
+    let region = entry.region.clone().unwrap_or_else(|| config.aws.default_region.clone());
+    let model_id = if entry.model_id.contains('*') {
+        ModelId::Pattern(entry.model_id.clone())
+    } else {
+        ModelId::Fixed(entry.model_id.as_str().into())
+    };
+    Deployment {
+        slot,
+        id: entry.id.clone(),
+        model_name: entry.model_name.clone(),
+        endpoints: endpoints(&config.aws, &region, entry.endpoint.as_ref()),
+        region,
+        identity,
+        timeout: entry.timeout.unwrap_or(config.routing.timeout),
+        base_model: entry.base_model.clone(),
+        prices: entry.prices.clone(),
+        model_id,
+        order: entry.order,
+        weight: entry.weight,
+        health: Health::default(),
+    }
+}
+
+/// What serves calls that no entry names.
+fn unlisted(region: &Region, slot: usize, config: &Config) -> Deployment {
+    Deployment {
+        slot,
+        id: "default".to_owned(),
+        model_name: String::new(),
+        region: region.clone(),
+        identity: IdentityId(0),
+        timeout: config.routing.timeout,
+        base_model: None,
+        prices: BTreeMap::new(),
+        model_id: ModelId::AsRequested,
+        endpoints: endpoints(&config.aws, region, None),
+        order: 0,
+        weight: 1,
+        health: Health::default(),
+    }
+}
+
+/// `arn:partition:service:region:…`, if the region looks like one that exists.
+fn region_of_arn(name: &str) -> Option<Region> {
+    let region = name.strip_prefix("arn:")?.split(':').nth(2)?;
+    let ends_in_a_number = region.rsplit('-').next().is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()));
+    let looks_real = ends_in_a_number && region.split('-').count() >= 3;
+    looks_real.then(|| region.parse().ok()).flatten()
+}
+
+/// The endpoints of every service, in the order of [`Service::ALL`].
+fn endpoints(aws: &AwsConfig, region: &Region, runtime: Option<&url::Url>) -> Vec<Endpoint> {
+    Service::ALL.into_iter().map(|service| endpoint(aws, region, service, runtime)).collect()
+}
+
+/// A deployment's own endpoint (for bedrock-runtime) > `AWS_ENDPOINT_URL_<SERVICE>` > `AWS_ENDPOINT_URL` > AWS.
+/// <https://docs.aws.amazon.com/general/latest/gr/bedrock.html>
+fn endpoint(aws: &AwsConfig, region: &Region, service: Service, runtime: Option<&url::Url>) -> Endpoint {
+    let own = runtime.filter(|_| service == Service::BedrockRuntime);
+    let overridden = own.or_else(|| aws.endpoint_urls.get(&service)).or(aws.endpoint_url.as_ref());
+    if let Some(url) = overridden {
+        return endpoint_of_url(url);
+    }
+    let prefix = service.host_prefix();
+    let fips = if aws.use_fips { "-fips" } else { "" };
+    let is_mantle = service == Service::BedrockMantle;
+    let host = match (aws.use_dualstack || is_mantle, region.dns_suffix()) {
+        (true, "amazonaws.com") => format!("{prefix}{fips}.{region}.api.aws"),
+        (true, "amazonaws.com.cn") => format!("{prefix}{fips}.{region}.api.amazonwebservices.com.cn"),
+        (_, suffix) => format!("{prefix}{fips}.{region}.{suffix}"),
+    };
+    Endpoint { tls: true, authority: format!("{host}:443"), host, base_path: String::new() }
+}
+
+fn endpoint_of_url(url: &url::Url) -> Endpoint {
+    let tls = url.scheme() == "https";
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let port = url.port_or_known_default().unwrap_or(if tls { 443 } else { 80 });
+    Endpoint {
+        tls,
+        authority: format!("{host}:{port}"),
+        host: url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}")),
+        base_path: url.path().trim_end_matches('/').to_owned(),
+    }
+}
