@@ -1,1 +1,5 @@
-//! (to be written)
+//! Where keys and spend are kept: Postgres, or a SQLite file in the data directory.
+
+pub mod keys;
+
+pub use keys::KeyRecord;
