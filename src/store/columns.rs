@@ -1,0 +1,72 @@
+//! Column types that neither diesel nor both databases have in common: event ids, and JSON kept as text.
+
+use std::io::Write as _;
+
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::expression::AsExpression;
+use diesel::pg::{Pg, PgValue};
+use diesel::query_builder::QueryId;
+use diesel::serialize::{self, IsNull, Output, ToSql};
+use diesel::sql_types::{Binary, SqlType};
+use diesel::sqlite::Sqlite;
+use uuid::Uuid;
+
+use crate::domain::EventId;
+
+/// `uuid` on Postgres, a 16-byte `BLOB` on SQLite.
+#[derive(Clone, Copy, Debug, Default, SqlType, QueryId)]
+#[diesel(postgres_type(oid = 2950, array_oid = 2951), sqlite_type(name = "Binary"))]
+pub struct EventIdSql;
+
+/// An event id on its way into or out of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, AsExpression, FromSqlRow)]
+#[diesel(sql_type = EventIdSql)]
+pub struct StoredEventId(pub EventId);
+
+impl ToSql<EventIdSql, Pg> for StoredEventId {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        out.write_all(self.0.0.as_bytes())?;
+        Ok(IsNull::No)
+    }
+}
+
+impl ToSql<EventIdSql, Sqlite> for StoredEventId {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+        out.set_value(self.0.0.as_bytes().to_vec());
+        Ok(IsNull::No)
+    }
+}
+
+impl FromSql<EventIdSql, Pg> for StoredEventId {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self(EventId(Uuid::from_slice(value.as_bytes())?)))
+    }
+}
+
+impl FromSql<EventIdSql, Sqlite> for StoredEventId {
+    fn from_sql(value: <Sqlite as diesel::backend::Backend>::RawValue<'_>) -> deserialize::Result<Self> {
+        let bytes: Vec<u8> = FromSql::<Binary, Sqlite>::from_sql(value)?;
+        Ok(Self(EventId(Uuid::from_slice(&bytes)?)))
+    }
+}
+
+/// A list or object as the text that is stored.
+pub(super) fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+/// The list or object a stored text stands for; what someone else wrote there and cannot be read is left out.
+pub(super) fn from_json<T: serde::de::DeserializeOwned + Default>(text: &str) -> T {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// A text that Postgres takes: it refuses NUL, which clients can send in names and tags.
+/// <https://www.postgresql.org/docs/current/datatype-character.html>
+pub(super) fn storable(text: &str) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text.to_owned() }
+}
+
+/// A count in a signed column; larger ones stay at the largest.
+pub(super) fn stored_count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,64 @@
+//! Brings a database to what this release needs, one instance at a time, or says that it is too new.
+
+use std::collections::HashSet;
+
+use diesel::migration::{MigrationSource, MigrationVersion};
+use diesel::{Connection as _, RunQueryDsl as _, SqliteConnection};
+use diesel_async::AsyncPgConnection;
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::error::StoreError;
+
+const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+/// Names the lock that instances take while they migrate: `bedgate` in ASCII. Any other number would do, as long as
+/// it never changes.
+const ADVISORY_LOCK: i64 = 0x62_65_64_67_61_74_65;
+
+/// Migrates Postgres. One transaction holds the lock, the look and the changes, so that nothing is left half done
+/// and the second of two instances finds nothing to do.
+///
+/// Blocks: call it where that is allowed.
+pub(super) fn migrate_postgres(
+    conn: &mut AsyncConnectionWrapper<AsyncPgConnection>,
+) -> Result<Vec<String>, StoreError> {
+    conn.transaction(|conn| {
+        let lock = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
+        diesel::sql_query(lock).execute(conn)?;
+        diesel::sql_query("CREATE SCHEMA IF NOT EXISTS bedgate").execute(conn)?;
+        diesel::sql_query("SET LOCAL search_path TO bedgate").execute(conn)?;
+        run_pending(conn, POSTGRES)
+    })
+}
+
+/// Migrates the file of the embedded database. Blocks.
+pub(super) fn migrate_sqlite(file: &str) -> Result<Vec<String>, StoreError> {
+    let mut conn = SqliteConnection::establish(file)?;
+    diesel::sql_query("PRAGMA busy_timeout = 30000").execute(&mut conn)?;
+    conn.immediate_transaction(|conn| run_pending(conn, SQLITE))
+}
+
+/// The migrations that were run, by name.
+fn run_pending<C, B>(conn: &mut C, source: EmbeddedMigrations) -> Result<Vec<String>, StoreError>
+where
+    B: diesel::backend::Backend,
+    C: MigrationHarness<B>,
+{
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Migration(error.to_string());
+    let known: HashSet<MigrationVersion<'static>> = MigrationSource::<B>::migrations(&source)
+        .map_err(failed)?
+        .iter()
+        .map(|migration| migration.name().version().as_owned())
+        .collect();
+    let applied = conn.applied_migrations().map_err(failed)?;
+    let mut unknown: Vec<String> =
+        applied.iter().filter(|version| !known.contains(*version)).map(ToString::to_string).collect();
+    if !unknown.is_empty() {
+        unknown.sort();
+        return Err(StoreError::Newer(unknown));
+    }
+    let run = conn.run_pending_migrations(source).map_err(failed)?;
+    Ok(run.iter().map(ToString::to_string).collect())
+}

@@ -1,0 +1,91 @@
+//! Connections to Postgres: how they are made, kept, and waited for.
+
+mod tls;
+pub(super) mod url;
+
+use std::time::Duration;
+
+use diesel::{ConnectionError, ConnectionResult};
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::deadpool::Pool;
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use futures_util::FutureExt as _;
+use tokio::runtime::Handle;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use self::url::DatabaseUrl;
+use super::error::{StoreError, with_causes};
+use crate::domain::Secret;
+
+/// How long a call waits for a free connection before it fails.
+const WAIT_FOR_CONNECTION: Duration = Duration::from_secs(10);
+/// How long making a connection may take in all: every address of every host, TLS, authentication.
+const WAIT_FOR_CREATION: Duration = Duration::from_secs(15);
+/// How long an idle connection may take to show that it still works.
+const WAIT_FOR_RECYCLING: Duration = Duration::from_secs(5);
+/// How long the start waits for a database that is starting too.
+const WAIT_AT_START: Duration = Duration::from_secs(30);
+/// Between two attempts while it waits.
+const PAUSE_AT_START: Duration = Duration::from_millis(500);
+
+/// Makes a pool. Connections live on `runtime`, whichever thread asked for them: they outlast the workers.
+pub(super) fn pool(
+    url: &Secret,
+    size: usize,
+    runtime: Handle,
+) -> Result<Pool<AsyncPgConnection>, StoreError> {
+    let url: DatabaseUrl = url.expose().parse()?;
+    if !url.ignored.is_empty() {
+        log::warn!(parameters = url.ignored.join(", "); "parameters of DATABASE_URL that bedgate does not use");
+    }
+    let connector = MakeRustlsConnect::new(tls::client_config(&url)?);
+    let mut manager_config = ManagerConfig::<AsyncPgConnection>::default();
+    manager_config.recycling_method = RecyclingMethod::Fast;
+    manager_config.custom_setup = Box::new(move |_| {
+        let connecting = runtime.spawn(connect(url.config.clone(), connector.clone()));
+        async move {
+            let failed = |error: tokio::task::JoinError| ConnectionError::BadConnection(error.to_string());
+            connecting.await.map_err(failed)?
+        }
+        .boxed()
+    });
+    // The address is in the closure; the manager's own stays empty, so that nothing can print a password.
+    let manager = AsyncDieselConnectionManager::new_with_config("", manager_config);
+    Pool::builder(manager)
+        .max_size(size.max(1))
+        .runtime(deadpool::Runtime::Tokio1)
+        .wait_timeout(Some(WAIT_FOR_CONNECTION))
+        .create_timeout(Some(WAIT_FOR_CREATION))
+        .recycle_timeout(Some(WAIT_FOR_RECYCLING))
+        .build()
+        .map_err(|error| StoreError::Unreachable(error.to_string()))
+}
+
+async fn connect(
+    config: tokio_postgres::Config,
+    connector: MakeRustlsConnect,
+) -> ConnectionResult<AsyncPgConnection> {
+    let connected = config.connect(connector).await;
+    let (client, connection) =
+        connected.map_err(|error| ConnectionError::BadConnection(with_causes(&error)))?;
+    AsyncPgConnection::try_from_client_and_connection(client, connection).await
+}
+
+/// Waits, within limits, until the database answers: in a compose file both start at once.
+pub(super) async fn wait_until_reachable(pool: &Pool<AsyncPgConnection>) -> Result<(), StoreError> {
+    let deadline = tokio::time::Instant::now() + WAIT_AT_START;
+    let mut told = false;
+    loop {
+        match pool.get().await.map_err(StoreError::from) {
+            Ok(_) => return Ok(()),
+            Err(error) if tokio::time::Instant::now() >= deadline => return Err(error),
+            Err(error) => {
+                if !told {
+                    log::warn!(limit_seconds = WAIT_AT_START.as_secs(); "waiting for the database: {error}");
+                    told = true;
+                }
+                tokio::time::sleep(PAUSE_AT_START).await;
+            }
+        }
+    }
+}

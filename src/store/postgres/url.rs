@@ -1,0 +1,327 @@
+//! `DATABASE_URL` as libpq, Prisma and hosted databases write it, read into what a connection needs.
+//!
+//! <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>
+//!
+//! tokio-postgres' own reader knows neither `verify-ca`, `verify-full` nor `sslrootcert`, and refuses what Prisma
+//! adds, so the URL is read here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use tokio_postgres::config::{ChannelBinding, SslMode, TargetSessionAttrs};
+
+/// The port of a URL that names none.
+const DEFAULT_PORT: u16 = 5432;
+/// How long one attempt to connect may take, unless the URL says otherwise.
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Parameters that Prisma and poolers understand and that mean nothing here: bedgate has a schema, a pool and
+/// statements of its own.
+const TOLERATED: [&str; 13] = [
+    "connection_limit",
+    "pool_timeout",
+    "pgbouncer",
+    "schema",
+    "socket_timeout",
+    "statement_cache_size",
+    "single_use_connections",
+    "max_connection_lifetime",
+    "max_idle_connection_lifetime",
+    "prepared_statements",
+    "sslsni",
+    "gssencmode",
+    "krbsrvname",
+];
+
+/// A database and how to reach it.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct DatabaseUrl {
+    /// Hosts, ports, user, password, database: what tokio-postgres needs.
+    pub(in crate::store) config: tokio_postgres::Config,
+    /// How far the server's certificate is checked.
+    pub(in crate::store) trust: Trust,
+    /// `sslrootcert`: certificates trusted instead of the system's.
+    pub(in crate::store) root_certificates: Option<PathBuf>,
+    /// `sslcert` and `sslkey`: the certificate shown to the server.
+    pub(in crate::store) client_certificate: Option<(PathBuf, PathBuf)>,
+    /// Parameters that were not understood; named in one warning.
+    pub(in crate::store) ignored: Vec<String>,
+}
+
+/// How far the server's certificate is checked (`sslmode`).
+/// <https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Trust {
+    /// `disable`: no TLS.
+    Plain,
+    /// `allow`, `prefer`, `require`: against listeners, not against impostors.
+    AnyCertificate,
+    /// `verify-ca`, and `require` with a `sslrootcert`: the chain, not the name.
+    Chain,
+    /// `verify-full`: the chain and the name.
+    ChainAndName,
+}
+
+/// Why a `DATABASE_URL` cannot be used. Never repeats the URL: it holds a password.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DatabaseUrlError {
+    /// Neither `postgres://` nor `postgresql://`.
+    #[error("must begin with postgres:// or postgresql://")]
+    Scheme,
+    /// Nowhere to connect to.
+    #[error("names no host")]
+    NoHost,
+    /// An unusable port.
+    #[error("the port is not a number from 1 to 65535")]
+    Port,
+    /// A broken percent-encoding, or one that is not UTF-8.
+    #[error("the {0} is not percent-encoded UTF-8")]
+    Encoding(&'static str),
+    /// A parameter with a value that is not known.
+    #[error("{parameter}={value} is not known: expected {expected}")]
+    Value {
+        /// The parameter's name.
+        parameter: &'static str,
+        /// What it was set to.
+        value: String,
+        /// What it may be set to.
+        expected: &'static str,
+    },
+    /// A parameter about TLS that bedgate does not know: ignoring it could mean less safety than was asked for.
+    #[error("the TLS parameter {0} is not supported: use sslmode, sslrootcert, sslcert and sslkey")]
+    TlsParameter(String),
+    /// A client certificate without its key.
+    #[error("sslkey needs sslcert")]
+    KeyWithoutCertificate,
+}
+
+impl std::str::FromStr for DatabaseUrl {
+    type Err = DatabaseUrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let rest = text
+            .strip_prefix("postgres://")
+            .or_else(|| text.strip_prefix("postgresql://"))
+            .ok_or(DatabaseUrlError::Scheme)?;
+        let (before_query, query) = rest.split_once('?').unwrap_or((rest, ""));
+        // The last `@`: unencoded ones in a password are common, and none can be in a host.
+        let (user_info, place) = before_query.rsplit_once('@').unwrap_or(("", before_query));
+        let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
+
+        let mut config = tokio_postgres::Config::new();
+        config
+            .application_name("bedgate")
+            .connect_timeout(DEFAULT_CONNECT_TIMEOUT)
+            .keepalives_idle(Duration::from_secs(30))
+            .tcp_user_timeout(Duration::from_secs(30));
+        read_user(&mut config, user_info)?;
+        if !database.is_empty() {
+            config.dbname(decoded(database, "database name")?);
+        }
+        let mut reader = ParameterReader::new(config);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            reader.read(&decoded(name, "parameter name")?, decoded(value, "parameter value")?)?;
+        }
+        reader.finish(hosts)
+    }
+}
+
+/// What has been read of the parameters so far.
+struct ParameterReader {
+    config: tokio_postgres::Config,
+    ssl_mode: SslMode,
+    trust: Trust,
+    root_certificates: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    hosts: Option<String>,
+    ports: Option<String>,
+    ignored: Vec<String>,
+}
+
+impl ParameterReader {
+    fn new(config: tokio_postgres::Config) -> Self {
+        Self {
+            config,
+            ssl_mode: SslMode::Prefer,
+            trust: Trust::AnyCertificate,
+            root_certificates: None,
+            certificate: None,
+            key: None,
+            hosts: None,
+            ports: None,
+            ignored: Vec::new(),
+        }
+    }
+
+    fn read(&mut self, name: &str, value: String) -> Result<(), DatabaseUrlError> {
+        match name {
+            "host" => self.hosts = Some(value),
+            "port" => self.ports = Some(value),
+            "user" => _ = self.config.user(value),
+            "password" => _ = self.config.password(value),
+            "dbname" => _ = self.config.dbname(value),
+            "application_name" => _ = self.config.application_name(value),
+            "options" => _ = self.config.options(value),
+            "connect_timeout" => self.read_connect_timeout(value)?,
+            "sslmode" => self.read_ssl_mode(value)?,
+            // `system` is libpq's word for the system's store.
+            "sslrootcert" => {
+                self.root_certificates = Some(value).filter(|path| path != "system").map(Into::into);
+            }
+            "sslcert" => self.certificate = Some(value.into()),
+            "sslkey" => self.key = Some(value.into()),
+            // Prisma's word for `sslmode=require`, or `verify-full` (`strict`): sslmode says it better and wins.
+            "sslaccept" => self.read_ssl_accept(value)?,
+            "channel_binding" => self.read_channel_binding(value)?,
+            "target_session_attrs" => self.read_session_attributes(value)?,
+            name if TOLERATED.contains(&name) => {}
+            name if name.starts_with("ssl") => {
+                return Err(DatabaseUrlError::TlsParameter(name.to_owned()));
+            }
+            name => self.ignored.push(name.to_owned()),
+        }
+        Ok(())
+    }
+
+    fn read_ssl_mode(&mut self, value: String) -> Result<(), DatabaseUrlError> {
+        (self.ssl_mode, self.trust) = match value.as_str() {
+            "disable" => (SslMode::Disable, Trust::Plain),
+            "allow" | "prefer" => (SslMode::Prefer, Trust::AnyCertificate),
+            "require" => (SslMode::Require, Trust::AnyCertificate),
+            "verify-ca" => (SslMode::Require, Trust::Chain),
+            "verify-full" => (SslMode::Require, Trust::ChainAndName),
+            _ => {
+                let expected = "disable, prefer, require, verify-ca or verify-full";
+                return Err(DatabaseUrlError::Value { parameter: "sslmode", value, expected });
+            }
+        };
+        Ok(())
+    }
+
+    fn read_ssl_accept(&mut self, value: String) -> Result<(), DatabaseUrlError> {
+        match value.as_str() {
+            "strict" if self.trust == Trust::AnyCertificate => {
+                (self.ssl_mode, self.trust) = (SslMode::Require, Trust::ChainAndName);
+                Ok(())
+            }
+            "strict" | "accept_invalid_certs" => Ok(()),
+            _ => {
+                let expected = "strict or accept_invalid_certs";
+                Err(DatabaseUrlError::Value { parameter: "sslaccept", value, expected })
+            }
+        }
+    }
+
+    fn read_connect_timeout(&mut self, value: String) -> Result<(), DatabaseUrlError> {
+        match value.parse::<u64>() {
+            // libpq and Prisma: zero is no limit. Here every wait has one.
+            Ok(0) => Ok(()),
+            Ok(seconds) => {
+                self.config.connect_timeout(Duration::from_secs(seconds.min(60)));
+                Ok(())
+            }
+            Err(_) => {
+                let expected = "a number of seconds";
+                Err(DatabaseUrlError::Value { parameter: "connect_timeout", value, expected })
+            }
+        }
+    }
+
+    fn read_channel_binding(&mut self, value: String) -> Result<(), DatabaseUrlError> {
+        let binding = match value.as_str() {
+            "disable" => ChannelBinding::Disable,
+            "prefer" => ChannelBinding::Prefer,
+            "require" => ChannelBinding::Require,
+            _ => {
+                let expected = "disable, prefer or require";
+                return Err(DatabaseUrlError::Value { parameter: "channel_binding", value, expected });
+            }
+        };
+        self.config.channel_binding(binding);
+        Ok(())
+    }
+
+    fn read_session_attributes(&mut self, value: String) -> Result<(), DatabaseUrlError> {
+        let attributes = match value.as_str() {
+            "any" => TargetSessionAttrs::Any,
+            "read-write" | "primary" => TargetSessionAttrs::ReadWrite,
+            _ => {
+                let expected = "any or read-write";
+                return Err(DatabaseUrlError::Value { parameter: "target_session_attrs", value, expected });
+            }
+        };
+        self.config.target_session_attrs(attributes);
+        Ok(())
+    }
+
+    fn finish(mut self, hosts: &str) -> Result<DatabaseUrl, DatabaseUrlError> {
+        let hosts = self.hosts.as_deref().unwrap_or(hosts);
+        read_hosts(&mut self.config, hosts, self.ports.as_deref())?;
+        if self.trust == Trust::AnyCertificate && self.root_certificates.is_some() {
+            // As libpq does: with a root certificate at hand, `require` verifies it.
+            self.trust = if self.ssl_mode == SslMode::Require { Trust::Chain } else { self.trust };
+        }
+        let client_certificate = match (self.certificate, self.key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, Some(_)) => return Err(DatabaseUrlError::KeyWithoutCertificate),
+            // Prisma means the server's root certificate by a lone `sslcert`.
+            (Some(certificate), None) => {
+                self.root_certificates.get_or_insert(certificate);
+                None
+            }
+            (None, None) => None,
+        };
+        self.config.ssl_mode(self.ssl_mode);
+        Ok(DatabaseUrl {
+            config: self.config,
+            trust: self.trust,
+            root_certificates: self.root_certificates,
+            client_certificate,
+            ignored: self.ignored,
+        })
+    }
+}
+
+fn read_user(config: &mut tokio_postgres::Config, user_info: &str) -> Result<(), DatabaseUrlError> {
+    let (user, password) = match user_info.split_once(':') {
+        Some((user, password)) => (user, Some(password)),
+        None => (user_info, None),
+    };
+    if !user.is_empty() {
+        config.user(decoded(user, "user")?);
+    }
+    if let Some(password) = password {
+        config.password(decoded(password, "password")?);
+    }
+    Ok(())
+}
+
+/// `host`, `host:port`, `[::1]:port`, several of them with commas, `%2Fvar%2Frun%2Fpostgresql` or `/path`.
+fn read_hosts(
+    config: &mut tokio_postgres::Config,
+    hosts: &str,
+    ports: Option<&str>,
+) -> Result<(), DatabaseUrlError> {
+    let mut named_ports = ports.map(|ports| ports.split(','));
+    for place in hosts.split(',').filter(|place| !place.is_empty()) {
+        let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, rest)) => (host, rest.strip_prefix(':')),
+            None if place.starts_with('/') => (place, None),
+            None => place.rsplit_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
+        };
+        let named_port = named_ports.as_mut().and_then(Iterator::next);
+        let port = match port.or(named_port).filter(|port| !port.is_empty()) {
+            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or(DatabaseUrlError::Port)?,
+            None => DEFAULT_PORT,
+        };
+        config.host(decoded(host, "host")?).port(port);
+    }
+    if config.get_hosts().is_empty() { Err(DatabaseUrlError::NoHost) } else { Ok(()) }
+}
+
+fn decoded(text: &str, what: &'static str) -> Result<String, DatabaseUrlError> {
+    let text = percent_decode_str(text).decode_utf8().map_err(|_| DatabaseUrlError::Encoding(what))?;
+    Ok(text.into_owned())
+}

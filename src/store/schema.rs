@@ -1,0 +1,130 @@
+//! The tables as diesel sees them, alike in both databases: Postgres' schema `bedgate` is the name under which
+//! SQLite's file is attached.
+
+use super::columns::EventIdSql;
+
+diesel::table! {
+    /// Virtual keys.
+    bedgate.keys (hash) {
+        hash -> Text,
+        key_name -> Text,
+        key_alias -> Nullable<Text>,
+        team_id -> Nullable<Text>,
+        user_id -> Nullable<Text>,
+        models -> Text,
+        allowed_routes -> Text,
+        tags -> Text,
+        metadata -> Text,
+        expires_at -> Nullable<BigInt>,
+        blocked -> Bool,
+        spend_carried_nano -> BigInt,
+        max_budget_nano -> Nullable<BigInt>,
+        soft_budget_nano -> Nullable<BigInt>,
+        budget_duration -> Nullable<Text>,
+        budget_reset_at -> Nullable<BigInt>,
+        tpm_limit -> Nullable<BigInt>,
+        rpm_limit -> Nullable<BigInt>,
+        max_parallel_requests -> Nullable<BigInt>,
+        created_at -> BigInt,
+        created_by -> Nullable<Text>,
+        updated_at -> BigInt,
+        updated_by -> Nullable<Text>,
+        revision -> BigInt,
+    }
+}
+
+diesel::table! {
+    /// Deleted keys as they were.
+    bedgate.deleted_keys (revision) {
+        revision -> BigInt,
+        hash -> Text,
+        key_name -> Text,
+        key_alias -> Nullable<Text>,
+        team_id -> Nullable<Text>,
+        user_id -> Nullable<Text>,
+        contents -> Text,
+        deleted_at -> BigInt,
+        deleted_by -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    /// Counters of changes.
+    bedgate.revisions (name) {
+        name -> Text,
+        value -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::EventIdSql;
+
+    /// One row a request.
+    bedgate.spend_events (id) {
+        id -> EventIdSql,
+        started_at -> BigInt,
+        payer -> Text,
+        team_id -> Nullable<Text>,
+        user_id -> Nullable<Text>,
+        end_user -> Nullable<Text>,
+        tags -> Text,
+        session_id -> Nullable<Text>,
+        call_id -> Nullable<Text>,
+        service -> Text,
+        operation -> Text,
+        requested_model -> Nullable<Text>,
+        deployment -> Text,
+        model_id -> Nullable<Text>,
+        region -> Text,
+        estimate_nano -> Nullable<BigInt>,
+        outcome -> Text,
+        status -> Integer,
+        attempts -> Text,
+        input_tokens -> Nullable<BigInt>,
+        output_tokens -> Nullable<BigInt>,
+        cache_read_tokens -> Nullable<BigInt>,
+        cache_write_5m_tokens -> Nullable<BigInt>,
+        cache_write_1h_tokens -> Nullable<BigInt>,
+        reasoning_tokens -> Nullable<BigInt>,
+        units -> Nullable<Text>,
+        tier -> Nullable<Text>,
+        latency_optimised -> Nullable<Bool>,
+        cost_basis -> Text,
+        price -> Nullable<Text>,
+        cost_nano -> Nullable<BigInt>,
+        latency_us -> BigInt,
+        time_to_first_byte_us -> Nullable<BigInt>,
+        aws_request_id -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    /// Sums of spend per scope, name and day.
+    bedgate.spend_rollups (scope, name, day) {
+        scope -> Text,
+        name -> Text,
+        day -> Integer,
+        requests -> BigInt,
+        incomplete_requests -> BigInt,
+        uncosted_requests -> BigInt,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+        cache_read_tokens -> BigInt,
+        cache_write_tokens -> BigInt,
+        cost_nano -> BigInt,
+    }
+}
+
+diesel::table! {
+    /// Who changed what, and when.
+    bedgate.audit_log (id) {
+        id -> BigInt,
+        at -> BigInt,
+        actor -> Text,
+        action -> Text,
+        object -> Text,
+        before -> Nullable<Text>,
+        after -> Nullable<Text>,
+    }
+}

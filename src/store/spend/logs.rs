@@ -1,0 +1,139 @@
+//! Spend for people: single requests, and sums.
+
+use std::collections::BTreeMap;
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+use super::rollup::Scope;
+use super::row::SpendRow;
+use crate::domain::{EventId, NanoUsd, UnixMicros};
+use crate::store::columns::StoredEventId;
+use crate::store::error::StoreError;
+use crate::store::schema::{spend_events, spend_rollups};
+use crate::store::{Store, on_reader};
+
+/// The most events on one page.
+pub const MAX_PAGE_SIZE: u32 = 1_000;
+
+/// Which events; an empty filter is all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpendFilter {
+    /// A payer's name: the hash of a key, or a fixed name.
+    pub payer: Option<String>,
+    /// The user.
+    pub user_id: Option<String>,
+    /// The event's id, or the id by which the client knows the call.
+    pub request_id: Option<String>,
+    /// Started at this moment or later.
+    pub from: Option<UnixMicros>,
+    /// Started before this moment.
+    pub until: Option<UnixMicros>,
+}
+
+/// A page of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpendLogPage {
+    /// Newest first.
+    pub events: Vec<SpendRow>,
+    /// Whether older ones follow.
+    pub more: bool,
+}
+
+/// Sums over all time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpendSum {
+    /// Requests.
+    pub requests: i64,
+    /// Tokens: input, output, and those of the cache.
+    pub tokens: i64,
+    /// Cost, as far as it is known.
+    pub cost: NanoUsd,
+}
+
+impl Store {
+    /// A page of events; pages count from 1. Sizes above [`MAX_PAGE_SIZE`] are cut to it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database.
+    pub async fn spend_logs(
+        &self,
+        filter: SpendFilter,
+        page: u32,
+        size: u32,
+    ) -> Result<SpendLogPage, StoreError> {
+        let size = i64::from(size.clamp(1, MAX_PAGE_SIZE));
+        let offset = i64::from(page.saturating_sub(1)).saturating_mul(size);
+        on_reader!(self, |conn| {
+            let mut query = spend_events::table.into_boxed();
+            if let Some(payer) = filter.payer {
+                query = query.filter(spend_events::payer.eq(payer));
+            }
+            if let Some(user) = filter.user_id {
+                query = query.filter(spend_events::user_id.eq(user));
+            }
+            if let Some(request) = filter.request_id {
+                query = match Uuid::parse_str(&request) {
+                    Ok(id) => query.filter(
+                        spend_events::id
+                            .eq(StoredEventId(EventId(id)))
+                            .or(spend_events::call_id.is_not_null().and(spend_events::call_id.eq(request))),
+                    ),
+                    Err(_) => query.filter(spend_events::call_id.eq(request)),
+                };
+            }
+            if let Some(from) = filter.from {
+                query = query.filter(spend_events::started_at.ge(from.0));
+            }
+            if let Some(until) = filter.until {
+                query = query.filter(spend_events::started_at.lt(until.0));
+            }
+            let mut events = query
+                .order((spend_events::started_at.desc(), spend_events::id.desc()))
+                .limit(size + 1)
+                .offset(offset)
+                .select(SpendRow::as_select())
+                .load::<SpendRow>(conn)
+                .await?;
+            let wanted = usize::try_from(size).unwrap_or_default();
+            let more = events.len() > wanted;
+            events.truncate(wanted);
+            Ok(SpendLogPage { events, more })
+        })
+    }
+
+    /// Sums per name of a scope, from the roll-ups; `name` for one of them only.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database.
+    pub async fn spend_sums(
+        &self,
+        scope: Scope,
+        name: Option<String>,
+    ) -> Result<BTreeMap<String, SpendSum>, StoreError> {
+        use spend_rollups::dsl;
+        on_reader!(self, |conn| {
+            let mut query = spend_rollups::table.filter(dsl::scope.eq(scope.as_str())).into_boxed();
+            if let Some(name) = name {
+                query = query.filter(dsl::name.eq(name));
+            }
+            let tokens =
+                dsl::input_tokens + dsl::output_tokens + dsl::cache_read_tokens + dsl::cache_write_tokens;
+            let rows = query
+                .select((dsl::name, dsl::requests, tokens, dsl::cost_nano))
+                .load::<(String, i64, i64, i64)>(conn)
+                .await?;
+            let mut sums: BTreeMap<String, SpendSum> = BTreeMap::new();
+            for (name, requests, tokens, cost) in rows {
+                let sum = sums.entry(name).or_default();
+                sum.requests = sum.requests.saturating_add(requests);
+                sum.tokens = sum.tokens.saturating_add(tokens);
+                sum.cost = sum.cost.saturating_add(NanoUsd(cost));
+            }
+            Ok(sums)
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! The embedded database: one SQLite file in the data directory, one connection that writes, a few that read.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::sql_types::Text;
+use diesel::{Connection as _, ConnectionResult, RunQueryDsl as _, SqliteConnection};
+use diesel_async::pooled_connection::deadpool::Pool;
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
+use futures_util::FutureExt as _;
+
+use super::error::StoreError;
+
+/// The file's name in the data directory.
+const FILE_NAME: &str = "bedgate.sqlite";
+/// Connections that read: a long report must not hold up what is written.
+const READERS: usize = 4;
+/// How long a call waits for a free connection before it fails.
+const WAIT_FOR_CONNECTION: Duration = Duration::from_secs(30);
+
+/// For each connection. Write-ahead log: readers and the writer do not wait for one another. `FULL`: a commit is on
+/// the disk when it returns, because the journal lets go of what the database has; batches make it cheap.
+/// `busy_timeout` is for other processes (a backup, `sqlite3`), in milliseconds.
+const SETTINGS: &str = "PRAGMA busy_timeout = 5000;
+    PRAGMA bedgate.journal_mode = WAL;
+    PRAGMA bedgate.synchronous = FULL;
+    PRAGMA bedgate.journal_size_limit = 67108864;
+    PRAGMA bedgate.cache_size = -16384;
+    PRAGMA temp_store = MEMORY;";
+
+/// A connection to the file, usable from async code.
+pub(super) type AsyncSqlite = SyncConnectionWrapper<SqliteConnection>;
+
+/// The pools over the one file.
+#[derive(Clone)]
+pub(super) struct SqlitePools {
+    pub(super) file: PathBuf,
+    pub(super) writer: Pool<AsyncSqlite>,
+    pub(super) readers: Pool<AsyncSqlite>,
+}
+
+impl SqlitePools {
+    /// Opens the file in `data_dir`, or makes it, readable by its owner only.
+    pub(super) fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let file = data_dir.join(FILE_NAME);
+        let cannot_open = |reason: String| StoreError::File { path: file.display().to_string(), reason };
+        std::fs::create_dir_all(data_dir).map_err(|error| cannot_open(error.to_string()))?;
+        make_private(&file).map_err(|error| cannot_open(error.to_string()))?;
+        let path = file.to_str().ok_or_else(|| cannot_open("its path is not UTF-8".to_owned()))?;
+        Ok(Self { writer: pool(path, 1)?, readers: pool(path, READERS)?, file: file.clone() })
+    }
+}
+
+/// The file holds hashes of keys and who spent what: nobody else's to read.
+fn make_private(file: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file).map(drop)
+}
+
+fn pool(path: &str, size: usize) -> Result<Pool<AsyncSqlite>, StoreError> {
+    let mut manager_config = ManagerConfig::<AsyncSqlite>::default();
+    manager_config.recycling_method = RecyclingMethod::Fast;
+    manager_config.custom_setup = Box::new(|path| {
+        let path = path.to_owned();
+        async move {
+            let opened = tokio::task::spawn_blocking(move || attach(&path)).await;
+            let failed =
+                |error: tokio::task::JoinError| diesel::ConnectionError::BadConnection(error.to_string());
+            Ok(AsyncSqlite::new(opened.map_err(failed)??))
+        }
+        .boxed()
+    });
+    Pool::builder(AsyncDieselConnectionManager::new_with_config(path, manager_config))
+        .max_size(size)
+        .runtime(deadpool::Runtime::Tokio1)
+        .wait_timeout(Some(WAIT_FOR_CONNECTION))
+        .build()
+        .map_err(|error| StoreError::Unreachable(error.to_string()))
+}
+
+/// Opens the file under the name `bedgate`, so that tables have the same names as on Postgres.
+fn attach(path: &str) -> ConnectionResult<SqliteConnection> {
+    let mut conn = SqliteConnection::establish(":memory:")?;
+    diesel::sql_query("ATTACH DATABASE ? AS bedgate")
+        .bind::<Text, _>(path)
+        .execute(&mut conn)
+        .map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+    conn.batch_execute(SETTINGS).map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+    Ok(conn)
+}
