@@ -1,0 +1,111 @@
+//! The data directory: locked by one process, so that two gateways never ship the same journal.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::segment::SegmentId;
+use crate::domain::UnixMicros;
+
+/// A directory that belongs to this process until the last clone is dropped or the process dies, however it dies.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: Arc<File>,
+}
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process holds the lock.
+    #[error(
+        "data directory {path} is in use by another bedgate process (pid {holder}): give each its own --data-dir"
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// What the holder wrote of itself.
+        holder: String,
+    },
+    /// It cannot be made, or written to.
+    #[error("data directory {path} cannot be used: {source}")]
+    Unusable {
+        /// The directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl DataDir {
+    /// Makes the directory where it is missing, and locks it.
+    ///
+    /// # Errors
+    /// [`DataDirError::InUse`] when another process has it, [`DataDirError::Unusable`] when it cannot be written.
+    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        let unusable = |source| DataDirError::Unusable { path: path.to_owned(), source };
+        std::fs::create_dir_all(path.join("journal")).map_err(unusable)?;
+        let mut lock = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path.join("lock"))
+            .map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _unreadable = (&lock).take(32).read_to_string(&mut holder);
+                return Err(DataDirError::InUse { path: path.to_owned(), holder: holder.trim().to_owned() });
+            }
+            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        lock.set_len(0).map_err(unusable)?;
+        lock.rewind().map_err(unusable)?;
+        writeln!(lock, "{}", std::process::id()).map_err(unusable)?;
+        Ok(Self { path: path.to_owned(), _lock: Arc::new(lock) })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the segments are.
+    #[must_use]
+    pub fn journal_dir(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    /// The segments on disk, oldest first.
+    pub(super) fn segments(&self) -> io::Result<Vec<SegmentId>> {
+        let mut segments = Vec::new();
+        for file in std::fs::read_dir(self.journal_dir())? {
+            segments.extend(file?.file_name().to_str().and_then(SegmentId::from_file_name));
+        }
+        segments.sort_unstable();
+        Ok(segments)
+    }
+
+    /// Bytes of all segments, and of what was kept beside them for the operator.
+    pub(super) fn journal_bytes(&self) -> io::Result<u64> {
+        let mut bytes = 0;
+        for file in std::fs::read_dir(self.journal_dir())? {
+            let file = file?;
+            let is_ballast = file.file_name() == "ballast";
+            bytes += if is_ballast { 0 } else { file.metadata()?.len() };
+        }
+        Ok(bytes)
+    }
+
+    /// A number for this process' run that is larger than those of all segments on disk, also when the clock was
+    /// set back.
+    pub(super) fn next_run(&self) -> io::Result<u64> {
+        let now = u64::try_from(UnixMicros::now().0).unwrap_or_default();
+        let last = self.segments()?.last().map_or(0, |segment| segment.writer.run);
+        Ok(now.max(last.saturating_add(1)))
+    }
+}
