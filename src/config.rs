@@ -1,14 +1,51 @@
 //! The configuration: what LiteLLM's `config.yaml` and the environment say, parsed into types that cannot be
 //! wrong, with every fault named at once.
+//!
+//! `config/` in the repository shows every setting with its default. A LiteLLM configuration works as it is:
+//! `model_list`, `general_settings`, `router_settings`, `litellm_settings`, `credential_list`,
+//! `environment_variables` and `include` are read as LiteLLM does; what bedgate does not use is named in one
+//! warning. bedgate's own settings stand in `bedgate_settings`, where an unknown key is a fault. Any value may
+//! be `os.environ/NAME`; such a variable must be set and not empty.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
-use std::time::Duration;
+mod aws;
+mod deployments;
+mod environment;
+mod fault;
+mod files;
+mod general;
+mod identity;
+mod limits;
+mod model;
+mod price;
+mod routing;
+mod section;
+mod server;
+mod setting;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod tree;
 
-use crate::domain::{Region, Secret, Service};
+use std::path::Path;
+
+pub use aws::AwsConfig;
+pub use deployments::{DeploymentConfig, UNORDERED};
+pub use environment::Environment;
+pub use fault::{ConfigFaults, Fault, Place};
+pub use general::DatabaseConfig;
+pub use identity::IdentityConfig;
+pub use limits::LimitsConfig;
+pub use price::{NotAPrice, picodollars};
+pub use routing::RoutingConfig;
+pub use server::{AccessLog, ServerConfig};
+
+use crate::domain::Secret;
+use general::GeneralSettings;
+use section::{Context, Section};
+use tree::{Node, NodeValue};
 
 /// Everything `serve` needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// Where and how to listen.
     pub server: ServerConfig,
@@ -26,161 +63,136 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Header name that carries the key (`general_settings.litellm_key_header_name`), lower case.
     pub key_header_name: Option<String>,
+    /// The access log (`bedgate_settings.access_log`).
+    pub access_log: AccessLog,
+    /// `environment_variables`, resolved: for `main` to put into the process environment, over what is there,
+    /// before any thread starts, because the AWS SDKs read it.
+    pub environment_variables: Vec<(String, Secret)>,
     /// Settings and entries that bedgate does not use; shown in one warning at start.
     pub ignored: Vec<String>,
 }
 
-/// Where and how to listen.
-#[derive(Clone, Debug)]
-pub struct ServerConfig {
-    /// Address; `None`: 0.0.0.0, or 127.0.0.1 while no master key is set.
-    pub host: Option<String>,
-    /// Port; 0 picks a free one.
-    pub port: u16,
-    /// Directory of the journal, the lock and SQLite.
-    pub data_dir: PathBuf,
-    /// Worker threads; 0: one per core.
-    pub workers: usize,
-    /// How long an idle client connection stays open. Keep it above the idle timeout of the load balancer in front.
-    pub keep_alive: Duration,
-    /// How long readiness is red before connections are refused, at SIGTERM.
-    pub lame_duck: Duration,
-    /// How long streams may go on after that.
-    pub shutdown_grace: Duration,
+/// Where the configuration is looked for when no path is named.
+pub const DEFAULT_CONFIG_PATH: &str = "config";
+
+/// Reads the configuration from a file, or from the YAML files of a directory merged in name order, and from
+/// the environment. Without a path it is `config/`, and where that is not there the environment alone.
+///
+/// # Errors
+/// Every fault there is.
+pub fn load(path: Option<&Path>, environment: &Environment) -> Result<Config, ConfigFaults> {
+    let default = Path::new(DEFAULT_CONFIG_PATH);
+    let (tree, faults) = match path.or_else(|| default.exists().then_some(default)) {
+        Some(path) => files::read(path),
+        None => (Node::empty(Place::file(DEFAULT_CONFIG_PATH)), Vec::new()),
+    };
+    judge(&tree, faults, environment).map(|(config, _)| config)
 }
 
-/// Where keys and spend are kept.
-#[derive(Clone, Debug)]
-pub struct DatabaseConfig {
-    /// `postgres://…`; `None`: SQLite in the data directory.
-    pub url: Option<Secret>,
-    /// Connections at the most.
-    pub pool_size: usize,
+/// Reads the configuration from the text of one file, called `config.yaml` in faults; `include` is not followed.
+///
+/// # Errors
+/// Every fault there is.
+pub fn parse(text: &str, environment: &Environment) -> Result<Config, ConfigFaults> {
+    let tree = Node::parse("config.yaml", text).map_err(|fault| ConfigFaults(vec![fault]))?;
+    judge(&tree, Vec::new(), environment).map(|(config, _)| config)
 }
 
-/// One way to serve a model name.
-#[derive(Clone, Debug)]
-pub struct DeploymentConfig {
-    /// `model_info.id`, or a hash of the entry; shown as `x-litellm-model-id`.
-    pub id: String,
-    /// `model_name`; may hold `*`.
-    pub model_name: String,
-    /// The id Bedrock knows, decoded: `us.anthropic…`, or an ARN; for a wildcard entry may hold `*`.
-    pub model_id: String,
-    /// `aws_region_name`, else the ARN's, else the path form's, else `None` for the default region.
-    pub region: Option<Region>,
-    /// `aws_bedrock_runtime_endpoint` / `api_base`.
-    pub endpoint: Option<url::Url>,
-    /// Whose credentials sign.
-    pub identity: IdentityConfig,
-    /// Share of the traffic among the deployments of one name.
-    pub weight: u32,
-    /// Lower is tried first.
-    pub order: u32,
-    /// For the response's head.
-    pub timeout: Option<Duration>,
-    /// `model_info.base_model`: the id prices are looked up by.
-    pub base_model: Option<String>,
-    /// Own prices in LiteLLM's field names, picodollars a unit.
-    pub prices: BTreeMap<String, i64>,
-    /// `model_info` as written, for `/model/info`.
-    pub model_info: serde_json::Value,
+/// The sections of a configuration that bedgate reads. A slip in one of these names is a fault.
+const SECTIONS: [&str; 7] = [
+    "model_list",
+    "general_settings",
+    "router_settings",
+    "litellm_settings",
+    "environment_variables",
+    "credential_list",
+    "bedgate_settings",
+];
+
+/// Reads every setting out of the merged tree; the context tells what was looked for.
+fn judge(
+    tree: &Node,
+    faults: Vec<Fault>,
+    environment: &Environment,
+) -> Result<(Config, Context), ConfigFaults> {
+    let mut context = Context::new(environment.clone());
+    context.faults = faults;
+    let ctx = &mut context;
+    let mut top = Section::open(Some(tree), tree.place.clone(), "", ctx);
+    let variables = top.take("environment_variables", ctx);
+    let environment_variables = exported_variables(variables, ctx);
+    let general = GeneralSettings::read(top.section("general_settings", ctx), ctx);
+    let (model_list, credentials) = (top.take("model_list", ctx), top.take("credential_list", ctx));
+    let mut own = top.section("bedgate_settings", ctx);
+    let config = Config {
+        server: ServerConfig::read(own.section("server", ctx), ctx),
+        master_key: general.master_key,
+        database: general.database,
+        deployments: deployments::read(model_list, credentials, ctx),
+        routing: RoutingConfig::read(
+            top.section("router_settings", ctx),
+            top.section("litellm_settings", ctx),
+            own.section("routing", ctx),
+            general.pass_through_timeout,
+            ctx,
+        ),
+        aws: AwsConfig::read(own.section("aws", ctx), ctx),
+        limits: LimitsConfig::read(own.section("limits", ctx), general.max_request_size, ctx),
+        key_header_name: general.key_header_name,
+        access_log: own.get("access_log", ctx).unwrap_or_default(),
+        environment_variables,
+        ignored: Vec::new(),
+    };
+    own.refuse_rest(ctx);
+    // A key that begins with `x-` is a place for YAML anchors.
+    top.take_where(|key, _| key.starts_with("x-"));
+    top.ignore_rest(ctx, |meant| SECTIONS.contains(&meant));
+    if context.faults.is_empty() {
+        let ignored = std::mem::take(&mut context.ignored);
+        Ok((Config { ignored, ..config }, context))
+    } else {
+        Err(ConfigFaults(context.faults))
+    }
 }
 
-/// Whose credentials sign: equal identities share one set of credentials.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IdentityConfig {
-    /// `aws_access_key_id`.
-    pub access_key_id: Option<String>,
-    /// `aws_secret_access_key`.
-    pub secret_access_key: Option<Secret>,
-    /// `aws_session_token`.
-    pub session_token: Option<Secret>,
-    /// `aws_profile_name`.
-    pub profile_name: Option<String>,
-    /// `aws_role_name`: ARN of the role to assume.
-    pub role_arn: Option<String>,
-    /// `aws_session_name`.
-    pub session_name: Option<String>,
-    /// `aws_external_id`.
-    pub external_id: Option<String>,
-    /// `aws_session_tags`.
-    pub session_tags: Vec<(String, String)>,
-    /// `aws_web_identity_token`: the token, or a file path, or `os.environ/NAME` already resolved.
-    pub web_identity_token: Option<Secret>,
-    /// `aws_sts_endpoint`.
-    pub sts_endpoint: Option<url::Url>,
-    /// `api_key`, else `AWS_BEARER_TOKEN_BEDROCK`: a Bedrock API key, sent as bearer where the service takes it.
-    pub bearer_token: Option<Secret>,
+/// `environment_variables`: set for everything that is read after, and handed to the process.
+fn exported_variables(node: Option<&Node>, ctx: &mut Context) -> Vec<(String, Secret)> {
+    let map = match node.map(|node| (&node.value, node)) {
+        None | Some((NodeValue::Null, _)) => return Vec::new(),
+        Some((NodeValue::Map(map), _)) => map,
+        Some((_, node)) => {
+            ctx.fault(&node.place, "expected a map from names to values");
+            return Vec::new();
+        }
+    };
+    let mut exported = Vec::new();
+    for (name, value) in map {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            ctx.fault(&value.place, "is not the name of an environment variable");
+        } else if value.is_blank() {
+            exported.push((name.clone(), Secret::new("")));
+        } else if let Some(ExportedValue(text)) = ctx.read(value) {
+            exported.push((name.clone(), Secret::new(text)));
+        }
+    }
+    for (name, value) in &exported {
+        ctx.environment.set(name.clone(), value.expose());
+    }
+    exported
 }
 
-/// How requests find a deployment.
-#[derive(Clone, Debug)]
-pub struct RoutingConfig {
-    /// Further deployments tried after the first.
-    pub num_retries: u32,
-    /// Failures within a minute before a deployment cools down.
-    pub allowed_fails: u32,
-    /// How long it cools down.
-    pub cooldown_time: Duration,
-    /// No cooling down at all.
-    pub disable_cooldowns: bool,
-    /// For the response's head, unless the deployment says otherwise.
-    pub timeout: Duration,
-    /// Longest silence inside a response body.
-    pub stream_timeout: Duration,
-    /// Model name → names tried after it.
-    pub fallbacks: HashMap<String, Vec<String>>,
-    /// Tried after any name that has no fallbacks of its own.
-    pub default_fallbacks: Vec<String>,
-    /// Alias → model name.
-    pub model_group_alias: HashMap<String, String>,
-    /// Whether ids that no entry names pass with the default region and credentials.
-    pub allow_unlisted_models: bool,
-}
+/// The text of a variable: numbers and flags as LiteLLM writes them.
+struct ExportedValue(String);
 
-/// Regions, endpoints, trust and the default credentials.
-#[derive(Clone, Debug)]
-pub struct AwsConfig {
-    /// `AWS_REGION_NAME` > `AWS_REGION` > `AWS_DEFAULT_REGION` > `us-west-2`.
-    pub default_region: Region,
-    /// `AWS_ENDPOINT_URL`.
-    pub endpoint_url: Option<url::Url>,
-    /// `AWS_ENDPOINT_URL_<SERVICE>` (and `AWS_BEDROCK_RUNTIME_ENDPOINT`).
-    pub endpoint_urls: HashMap<Service, url::Url>,
-    /// `AWS_ENDPOINT_URL_STS`.
-    pub sts_endpoint_url: Option<url::Url>,
-    /// `AWS_USE_FIPS_ENDPOINT`.
-    pub use_fips: bool,
-    /// `AWS_USE_DUALSTACK_ENDPOINT`.
-    pub use_dualstack: bool,
-    /// `AWS_CA_BUNDLE`: trusted instead of the system's store.
-    pub ca_bundle: Option<PathBuf>,
-    /// The identity of requests that no deployment names.
-    pub default_identity: IdentityConfig,
-    /// Connections to one host at the most, per worker.
-    pub max_connections: usize,
-    /// For TCP and TLS together.
-    pub connect_timeout: Duration,
-    /// How long an idle connection to AWS is kept.
-    pub keep_alive: Duration,
-}
+impl setting::Setting for ExportedValue {
+    const EXPECTED: &'static str = "a text, a number or true or false, without a zero byte";
+    const HIDDEN: bool = true;
 
-/// Bounds on what is held in memory and on disk.
-#[derive(Clone, Debug)]
-pub struct LimitsConfig {
-    /// Largest request body in bytes (`max_request_size_mb`).
-    pub max_body_bytes: usize,
-    /// Request bytes held by all requests together.
-    pub max_buffered_bytes: usize,
-    /// Response bytes inspected for usage per response; beyond it the event says `usage unknown`.
-    pub max_inspected_bytes: usize,
-    /// Journal bytes on disk; beyond it new work is refused.
-    pub max_journal_bytes: u64,
-    /// How long a response is read on after its client left, to see its usage; zero: not at all.
-    pub drain_timeout: Duration,
-    /// How many bytes of it.
-    pub drain_bytes: u64,
-    /// Time for a client to send its request body.
-    pub body_timeout: Duration,
+    fn parse(scalar: &tree::Scalar) -> Option<Self> {
+        let text = match scalar {
+            tree::Scalar::Bool(flag) => (if *flag { "True" } else { "False" }).to_owned(),
+            tree::Scalar::Number(text) | tree::Scalar::Text(text) => text.clone(),
+        };
+        (!text.contains('\0')).then_some(Self(text))
+    }
 }

@@ -1,0 +1,81 @@
+//! `bedgate_settings.limits`: bounds on what is held in memory and on disk.
+
+use std::time::Duration;
+
+use super::section::{Context, Section};
+use super::setting::{Bytes, Mebibytes, Timeout};
+
+/// Bounds on what is held in memory and on disk: `bedgate_settings.limits`. Sizes are bytes or carry a unit
+/// (`25MiB`, `10GiB`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// `max_body`, or LiteLLM's `general_settings.max_request_size_mb`: largest request body in bytes; a larger
+    /// one is answered 413. Bedrock itself takes 25 000 000 bytes for InvokeModel.
+    pub max_body_bytes: usize,
+    /// `max_buffered`. Request bytes held by all requests together; beyond it requests are answered 503. Memory
+    /// stays below this and what streams need.
+    pub max_buffered_bytes: usize,
+    /// `max_inspected`. Response bytes inspected for usage per response; beyond it the event says `usage
+    /// unknown`. Concerns responses that are one JSON document (images, embeddings); streams need far less.
+    pub max_inspected_bytes: usize,
+    /// `max_journal`. Journal bytes on disk; beyond it new work is refused rather than a cost forgotten. This
+    /// is how long the database may be away: an event takes about 1 KiB.
+    pub max_journal_bytes: u64,
+    /// `drain_timeout`. How long a response is read on after its client left, to see its usage (AWS bills it
+    /// anyway); 0: not at all.
+    pub drain_timeout: Duration,
+    /// `drain_bytes`. How many bytes of it.
+    pub drain_bytes: u64,
+    /// `body_timeout`. Time for a client to send its request body; too low hurts clients on slow lines.
+    pub body_timeout: Duration,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 25 << 20,
+            max_buffered_bytes: 512 << 20,
+            max_inspected_bytes: 32 << 20,
+            max_journal_bytes: 10 << 30,
+            drain_timeout: Duration::from_secs(120),
+            drain_bytes: 64 << 20,
+            body_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl LimitsConfig {
+    pub(super) fn read(mut section: Section<'_>, request_size: Option<Mebibytes>, ctx: &mut Context) -> Self {
+        let default = Self::default();
+        let mut size = |key: &'static str| section.get::<Bytes>(key, ctx).map(|bytes| bytes.0);
+        let (max_body, max_buffered, max_inspected) =
+            (size("max_body"), size("max_buffered"), size("max_inspected"));
+        let (max_journal, drain_bytes) = (size("max_journal"), size("drain_bytes"));
+        let drain_timeout = section.get("drain_timeout", ctx);
+        let body_timeout = section.get::<Timeout>("body_timeout", ctx);
+        let request_size = request_size.map(|size| size.0);
+        if max_body.is_some() && request_size.is_some() && max_body != request_size {
+            let problem =
+                "says something else than general_settings.max_request_size_mb; keep one of the two";
+            ctx.fault(&section.place.key("max_body"), problem);
+        }
+        let in_memory = |bytes: Option<u64>, default: usize| {
+            bytes.map_or(default, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+        };
+        let limits = Self {
+            max_body_bytes: in_memory(max_body.or(request_size), default.max_body_bytes),
+            max_buffered_bytes: in_memory(max_buffered, default.max_buffered_bytes),
+            max_inspected_bytes: in_memory(max_inspected, default.max_inspected_bytes),
+            max_journal_bytes: max_journal.unwrap_or(default.max_journal_bytes),
+            drain_timeout: drain_timeout.unwrap_or(default.drain_timeout),
+            drain_bytes: drain_bytes.unwrap_or(default.drain_bytes),
+            body_timeout: body_timeout.map_or(default.body_timeout, |timeout| timeout.0),
+        };
+        if limits.max_buffered_bytes < limits.max_body_bytes {
+            let problem = "is below the largest request body; raise it, or lower max_body";
+            ctx.fault(&section.place.key("max_buffered"), problem);
+        }
+        section.refuse_rest(ctx);
+        limits
+    }
+}

@@ -1,0 +1,106 @@
+//! `bedgate_settings.server` and `bedgate_settings.access_log`: where and how to listen.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::section::{Context, Section};
+use super::setting::Setting;
+use super::tree::Scalar;
+
+/// Where and how to listen: `bedgate_settings.server`.
+///
+/// `BEDGATE_HOST`, `BEDGATE_PORT` and `BEDGATE_DATA_DIR` go before the file, so that one file serves several
+/// machines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// `host`. Address; `None`: 0.0.0.0, or 127.0.0.1 while no master key is set.
+    pub host: Option<String>,
+    /// `port`; 0 picks a free one.
+    pub port: u16,
+    /// `data_dir`. Directory of the journal, the lock and SQLite. Must outlive the process: what is not yet in
+    /// the database is here alone.
+    pub data_dir: PathBuf,
+    /// `workers`. Worker threads; 0: one per core.
+    pub workers: usize,
+    /// `keep_alive`. How long an idle client connection stays open. Keep it above the idle timeout of the load
+    /// balancer in front (60 s at an ALB): below it, now and then a request meets a closing connection.
+    pub keep_alive: Duration,
+    /// `lame_duck`. How long readiness is red before connections are refused, at SIGTERM: the time a load
+    /// balancer needs to notice. 0: not at all.
+    pub lame_duck: Duration,
+    /// `shutdown_grace`. How long streams may go on after that. Too low cuts answers that were paid for; too
+    /// high delays deployments. Kubernetes' `terminationGracePeriodSeconds` must be above both together.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            host: None,
+            port: 4000,
+            data_dir: PathBuf::from("data"),
+            workers: 0,
+            keep_alive: Duration::from_secs(90),
+            lame_duck: Duration::from_secs(5),
+            shutdown_grace: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Worker threads at the most.
+const MAX_WORKERS: u16 = 1024;
+
+impl ServerConfig {
+    pub(super) fn read(mut section: Section<'_>, ctx: &mut Context) -> Self {
+        let default = Self::default();
+        let host = section.get("host", ctx);
+        let port = section.get("port", ctx);
+        let data_dir = section.get("data_dir", ctx);
+        let workers = section.get::<u16>("workers", ctx).unwrap_or_default();
+        if workers > MAX_WORKERS {
+            ctx.fault(&section.place.key("workers"), format!("expected at most {MAX_WORKERS}"));
+        }
+        let keep_alive = section.get("keep_alive", ctx);
+        let lame_duck = section.get("lame_duck", ctx);
+        let shutdown_grace = section.get("shutdown_grace", ctx);
+        section.refuse_rest(ctx);
+        Self {
+            host: ctx.variable("BEDGATE_HOST").or(host),
+            port: ctx.variable("BEDGATE_PORT").or(port).unwrap_or(default.port),
+            data_dir: ctx.variable("BEDGATE_DATA_DIR").or(data_dir).unwrap_or(default.data_dir),
+            workers: workers.into(),
+            keep_alive: keep_alive.unwrap_or(default.keep_alive),
+            lame_duck: lame_duck.unwrap_or(default.lame_duck),
+            shutdown_grace: shutdown_grace.unwrap_or(default.shutdown_grace),
+        }
+    }
+}
+
+/// The access log: one line for each request, to standard error. Never holds a key, a prompt or an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessLog {
+    /// No access log; faults are logged all the same.
+    Off,
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Setting for AccessLog {
+    const EXPECTED: &'static str = "off, text or json";
+
+    fn parse(scalar: &Scalar) -> Option<Self> {
+        match scalar {
+            Scalar::Bool(false) => Some(Self::Off),
+            Scalar::Text(text) => match text.as_str() {
+                "off" => Some(Self::Off),
+                "text" => Some(Self::Text),
+                "json" => Some(Self::Json),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
