@@ -1,13 +1,149 @@
 //! Usage → integer nano-dollars, by a price book that says what it does not know.
+//!
+//! # Whose price
+//!
+//! The deployment's own prices come first, kind by kind: a kind whose plain price is the deployment's own
+//! takes nothing from the list, at any length of prompt. The rest comes from one entry of the list, found as
+//! [`mod@lookup`] says.
+//!
+//! # Which price
+//!
+//! A field's name carries what changes the price: `_above_200k_tokens` (or another number) when the prompt,
+//! cache reads and writes included, is longer than that: then all tokens of the call cost the higher price;
+//! `_priority`, `_flex`, `_reserved` by the tier it was served in; `_latency_optimized`. A kind that was used
+//! and has no price under its full name makes the call unpriced: no price is ever taken for another.
+//! An entry without any price is free.
+//!
+//! # What it comes to
+//!
+//! Prices are picodollars; counts times prices are summed in 128 bits and rounded once, half to even, to
+//! nano-dollars.
+
+pub mod lookup;
+pub mod price_list;
+mod rates;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
+
+use crate::domain::NanoUsd;
+use crate::event::CostBasis;
+use crate::usage::{Reading, Usage};
+use price_list::Entry;
+pub use price_list::{BadPriceTable, picodollars};
+use rates::Rates;
 
 /// The price a call was charged at: the price book's entry and the rates that were used, in picodollars
 /// (10⁻¹² USD) a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {
-    /// The entry of the price book, or `config` for the deployment's own prices.
+    /// The entry of the price book, or `config` for the deployment's own prices (`config, <entry>` where
+    /// both were used).
     pub entry: String,
     /// Field name in LiteLLM's terms (`input_cost_per_token`) and picodollars a unit.
     pub rates: Vec<(String, i64)>,
 }
+
+/// Every price that is known.
+#[derive(Debug)]
+pub struct PriceBook {
+    entries: HashMap<String, Entry>,
+}
+
+/// Whose price is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct PriceQuery<'a> {
+    /// The model id sent to AWS: an id, a profile's id or an ARN; empty where there is no model.
+    pub model_id: &'a str,
+    /// The region asked.
+    pub region: &'a str,
+    /// `model_info.base_model`: looked up instead of the id.
+    pub base_model: Option<&'a str>,
+    /// The deployment's own prices: LiteLLM's field names, picodollars a unit.
+    pub own: &'a BTreeMap<String, i64>,
+}
+
+/// What a call is charged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// The amount; `None` if it is not known.
+    pub cost: Option<NanoUsd>,
+    /// How sure it is.
+    pub basis: CostBasis,
+    /// What it was charged at, if anything.
+    pub price: Option<Price>,
+}
+
+impl Charge {
+    /// AWS charges nothing.
+    pub const FREE: Self = Self { cost: Some(NanoUsd::ZERO), basis: CostBasis::Free, price: None };
+    /// Nobody knows what was used.
+    pub const USAGE_UNKNOWN: Self = Self { cost: None, basis: CostBasis::UsageUnknown, price: None };
+    /// It is known what was used, not what it costs.
+    pub const UNPRICED: Self = Self { cost: None, basis: CostBasis::Unpriced, price: None };
+}
+
+impl PriceBook {
+    /// The list prices this program was built with.
+    #[must_use]
+    pub fn builtin() -> &'static Self {
+        // A table that cannot be read would make every call unpriced; a test reads it.
+        static BUILTIN: LazyLock<PriceBook> =
+            LazyLock::new(|| PriceBook { entries: price_list::builtin().unwrap_or_default() });
+        &BUILTIN
+    }
+
+    /// A book of other prices, in the table's own form.
+    ///
+    /// # Errors
+    /// If a row cannot be read.
+    pub fn parse(table: &str) -> Result<Self, BadPriceTable> {
+        Ok(Self { entries: price_list::parse(table)? })
+    }
+
+    /// What a call is charged, by what was read of its answer.
+    #[must_use]
+    pub fn charge(&self, query: &PriceQuery<'_>, reading: &Reading) -> Charge {
+        match &reading.usage {
+            _ if reading.free => Charge::FREE,
+            Some(usage) => self.price(query, usage),
+            None => Charge::USAGE_UNKNOWN,
+        }
+    }
+
+    /// What this usage is charged.
+    #[must_use]
+    pub fn price(&self, query: &PriceQuery<'_>, usage: &Usage) -> Charge {
+        let found = lookup::find(&self.entries, query, usage.image);
+        let rates = Rates { own: query.own, entry: found };
+        rates.charge(usage)
+    }
+
+    /// The most a call can cost that reads and writes at most so many tokens in the default tier: all input
+    /// at the dearest of the input and cache write prices, at the dearest length of prompt. `None` if a
+    /// price is missing, or nothing bounds the answer. A call that asks for another tier, or is charged by
+    /// other units than tokens, has no worst case here.
+    #[must_use]
+    pub fn worst_case(
+        &self,
+        query: &PriceQuery<'_>,
+        input_tokens: u64,
+        max_output_tokens: Option<u64>,
+    ) -> Option<NanoUsd> {
+        let found = lookup::find(&self.entries, query, None);
+        let bound = max_output_tokens.or_else(|| found.and_then(|(_, entry)| entry.max_output_tokens));
+        Rates { own: query.own, entry: found }.worst_case(input_tokens, bound)
+    }
+
+    /// The longest answer of a model, in tokens, if the list tells.
+    #[must_use]
+    pub fn max_output_tokens(&self, query: &PriceQuery<'_>) -> Option<u64> {
+        lookup::find(&self.entries, query, None).and_then(|(_, entry)| entry.max_output_tokens)
+    }
+}
+
+#[cfg(test)]
+#[path = "pricing/tests.rs"]
+mod tests;

@@ -1,6 +1,19 @@
 //! What AWS says a call used, read on the side of the response.
 
+pub mod answer_kind;
+mod chunk_frames;
+pub mod event_stream;
+mod json_members;
+pub mod reader;
+pub mod request_facts;
+mod shapes;
+mod sse;
+
 use serde::{Deserialize, Serialize};
+
+pub use answer_kind::{AnswerFacts, AnswerKind, ChargedBy, Framing};
+pub use reader::{Progress, Reading, UsageReader};
+pub use request_facts::{RequestFacts, request_estimate};
 
 /// The tier a call was served in; it changes the price.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,6 +51,19 @@ pub struct Usage {
     pub tier: ServiceTier,
     /// Served by latency-optimised inference.
     pub latency_optimised: bool,
+    /// Size and steps of the images made, as the request asked for them; some models charge by them.
+    pub image: Option<ImageShape>,
+}
+
+/// What an image was asked to be; what the request left to the model is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ImageShape {
+    /// In pixels.
+    pub width: Option<u32>,
+    /// In pixels.
+    pub height: Option<u32>,
+    /// Diffusion steps.
+    pub steps: Option<u32>,
 }
 
 /// Units other than text tokens that AWS bills.
@@ -53,6 +79,18 @@ pub enum Unit {
     VideoMillis,
     /// Milliseconds of audio read or made.
     AudioMillis,
-    /// Guardrail text units.
+    /// Guardrail text units of no stated policy.
     GuardrailTextUnit,
+    /// Guardrail text units of content filters.
+    GuardrailContentUnit,
+    /// Images checked by a guardrail's content filters.
+    GuardrailContentImage,
+    /// Guardrail text units of denied topics.
+    GuardrailTopicUnit,
+    /// Guardrail text units of sensitive information filters.
+    GuardrailSensitiveInformationUnit,
+    /// Guardrail text units of contextual grounding checks.
+    GuardrailGroundingUnit,
+    /// Guardrail text units of automated reasoning checks.
+    GuardrailAutomatedReasoningUnit,
 }

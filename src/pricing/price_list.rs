@@ -1,0 +1,121 @@
+//! The list prices as data: read once from the table in this folder, every price exact to the picodollar.
+
+use std::collections::HashMap;
+
+/// The table, and in its first lines where it comes from and when.
+const LIST_PRICES: &str = include_str!("list-prices.tsv");
+
+/// Decimals of a dollar that a price may have: a picodollar is 10⁻¹² USD.
+const PRICE_DECIMALS: usize = 12;
+
+/// One entry of the price book.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// Price fields in LiteLLM's names, and picodollars a unit.
+    pub rates: Vec<(String, i64)>,
+    /// The longest answer the model gives, in tokens.
+    pub max_output_tokens: Option<u64>,
+}
+
+impl Entry {
+    /// The price of a field.
+    #[must_use]
+    pub fn rate(&self, field: &str) -> Option<i64> {
+        self.rates.iter().find(|(name, _)| name == field).map(|(_, rate)| *rate)
+    }
+}
+
+/// Why a table of prices cannot be read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("line {line} of the price table cannot be read: {fault}")]
+pub struct BadPriceTable {
+    line: usize,
+    fault: &'static str,
+}
+
+/// The table built in.
+pub(super) fn builtin() -> Result<HashMap<String, Entry>, BadPriceTable> {
+    parse(LIST_PRICES)
+}
+
+/// Reads a table: `#` comments, a line of column names, then entry, API, mode, most input tokens, most
+/// output tokens, and a JSON object of prices in dollars as decimal strings.
+pub(super) fn parse(table: &str) -> Result<HashMap<String, Entry>, BadPriceTable> {
+    let is_data = |line: &(usize, &str)| !line.1.is_empty() && !line.1.starts_with('#');
+    let rows = table.lines().enumerate().filter(is_data).skip(1);
+    rows.map(|(at, row)| parse_row(row).map_err(|fault| BadPriceTable { line: at + 1, fault })).collect()
+}
+
+fn parse_row(row: &str) -> Result<(String, Entry), &'static str> {
+    let columns: Vec<&str> = row.split('\t').collect();
+    let [name, _api, _mode, _max_input, max_output, prices] = columns.as_slice() else {
+        return Err("it has not six columns");
+    };
+    let max_output_tokens = match *max_output {
+        "" => None,
+        number => Some(number.parse().map_err(|_| "the most output tokens are no number")?),
+    };
+    let prices: HashMap<String, String> =
+        serde_json::from_str(prices).map_err(|_| "the prices are no JSON object of strings")?;
+    let mut rates = prices
+        .into_iter()
+        .map(|(field, usd)| Some((field, picodollars(&usd)?)))
+        .collect::<Option<Vec<_>>>()
+        .ok_or("a price has more than twelve decimals, or is no number")?;
+    rates.sort_unstable();
+    Ok(((*name).to_owned(), Entry { rates, max_output_tokens }))
+}
+
+/// A decimal number of dollars, such as `0.000000546875`, in picodollars, exactly; `None` if it is not one
+/// or has more than twelve decimals.
+#[must_use]
+pub fn picodollars(usd: &str) -> Option<i64> {
+    let (whole, decimals) = usd.split_once('.').unwrap_or((usd, ""));
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !is_digits(whole) || !is_digits(decimals) || decimals.len() > PRICE_DECIMALS {
+        return None;
+    }
+    format!("{whole}{decimals:0<PRICE_DECIMALS$}").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_list_price_can_be_read() {
+        let entries = builtin().unwrap();
+        assert_eq!(entries.len(), 499);
+        let nova = &entries["amazon.nova-2-pro-preview-20251202-v1:0"];
+        assert_eq!(nova.rate("cache_read_input_token_cost"), Some(546_875));
+        assert_eq!(nova.max_output_tokens, Some(64_000));
+        assert!(entries["anthropic.claude-mythos-preview"].rates.is_empty());
+    }
+
+    #[test]
+    fn prices_are_exact() {
+        for (usd, expected) in [
+            ("0.000000000001", Some(1)),
+            ("0.000003", Some(3_000_000)),
+            ("0.4", Some(400_000_000_000)),
+            ("75", Some(75_000_000_000_000)),
+            ("0.0000000000001", None),
+            ("", None),
+            (".5", None),
+            ("1e-6", None),
+            ("-1", None),
+            ("99999999999", None),
+        ] {
+            assert_eq!(picodollars(usd), expected, "{usd}");
+        }
+    }
+
+    #[test]
+    fn a_broken_table_names_the_line() {
+        let table = "# comment\nentry\tapi\tmode\ta\tb\tc\nx\ty\tz\t1\t2\t{\"a\":\"0.1\"}\nbroken";
+        assert_eq!(
+            parse(table).unwrap_err().to_string(),
+            "line 4 of the price table cannot be read: it has not six columns"
+        );
+    }
+}

@@ -1,0 +1,238 @@
+//! Usage times rates: which rate each kind of use is charged at, and what it all comes to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::lookup::Named;
+use super::{Charge, Price};
+use crate::domain::NanoUsd;
+use crate::event::CostBasis;
+use crate::usage::{ServiceTier, Unit, Usage};
+
+const INPUT: &str = "input_cost_per_token";
+const OUTPUT: &str = "output_cost_per_token";
+const CACHE_READ: &str = "cache_read_input_token_cost";
+const CACHE_WRITE_5M: &str = "cache_creation_input_token_cost";
+const CACHE_WRITE_1H: &str = "cache_creation_input_token_cost_above_1hr";
+
+/// A sum is kept in femtodollars (10⁻¹⁵ USD), because a price a second times milliseconds is that fine.
+const FEMTO_PER_NANO: i128 = 1_000_000;
+const FEMTO_PER_PICO: i128 = 1_000;
+
+/// The prices of one deployment.
+pub(super) struct Rates<'a> {
+    /// The deployment's own.
+    pub(super) own: &'a BTreeMap<String, i64>,
+    /// The list's.
+    pub(super) entry: Option<Named<'a>>,
+}
+
+/// A kind of use: how many, of which field, and how many of it make one unit of the price.
+struct Kind {
+    count: u64,
+    fields: &'static [&'static str],
+    femto_per_pico: i128,
+}
+
+/// A rate, the name it was found under, and whether it is the deployment's own.
+struct Rate {
+    field: String,
+    picodollars: i64,
+    is_own: bool,
+}
+
+impl Rates<'_> {
+    pub(super) fn charge(&self, usage: &Usage) -> Charge {
+        // Nothing used costs nothing at any price.
+        let kinds = kinds(usage);
+        if self.is_free() || kinds.is_empty() {
+            return self.charged(NanoUsd::ZERO, Vec::new());
+        }
+        let suffix = Suffix::of(usage, self.threshold(usage));
+        let rates: Option<Vec<_>> = kinds.iter().map(|kind| self.rate(kind.fields, &suffix)).collect();
+        let Some(rates) = rates else { return Charge::UNPRICED };
+        let amounts = rates.iter().zip(&kinds).map(|(rate, kind)| femtodollars(rate.picodollars, kind));
+        match sum(amounts).and_then(round_to_nano) {
+            Some(cost) => self.charged(cost, rates),
+            None => Charge::UNPRICED,
+        }
+    }
+
+    pub(super) fn worst_case(&self, input_tokens: u64, max_output_tokens: Option<u64>) -> Option<NanoUsd> {
+        if self.is_free() {
+            return Some(NanoUsd::ZERO);
+        }
+        let reached = self.thresholds().into_iter().filter(|threshold| input_tokens > threshold * 1_000);
+        let lengths: Vec<Option<u64>> = std::iter::once(None).chain(reached.map(Some)).collect();
+        let dearest = |fields: &[&'static str]| {
+            let suffixes =
+                lengths.iter().map(|threshold| Suffix { threshold: *threshold, ..Suffix::default() });
+            let of_length =
+                |suffix: Suffix| fields.iter().filter_map(move |field| self.rate(&[*field], &suffix));
+            suffixes.flat_map(of_length).map(|rate| rate.picodollars).max()
+        };
+        // Without a price for plain input nothing is known; embeddings and the like have no output to pay.
+        let plain_input = self.rate(&[INPUT], &Suffix::default())?;
+        let input = dearest(&[INPUT, CACHE_WRITE_5M, CACHE_WRITE_1H]).unwrap_or(plain_input.picodollars);
+        let output = match dearest(&[OUTPUT]) {
+            Some(rate) => i128::from(rate) * i128::from(max_output_tokens?),
+            None => 0,
+        };
+        let picodollars = i128::from(input).checked_mul(i128::from(input_tokens))?.checked_add(output)?;
+        round_to_nano(picodollars.checked_mul(FEMTO_PER_PICO)?)
+    }
+
+    /// An entry that prices nothing is free: the list leaves zero prices out.
+    fn is_free(&self) -> bool {
+        self.own.is_empty() && self.entry.is_some_and(|(_, entry)| entry.rates.is_empty())
+    }
+
+    fn charged(&self, cost: NanoUsd, rates: Vec<Rate>) -> Charge {
+        let uses_own = rates.iter().any(|rate| rate.is_own);
+        let uses_list = rates.iter().any(|rate| !rate.is_own);
+        let listed = self.entry.map(|(name, _)| name);
+        let entry = match (uses_own, listed) {
+            (true, Some(name)) if uses_list => Some(format!("config, {name}")),
+            (true, _) => Some("config".to_owned()),
+            (false, name) => name.map(str::to_owned),
+        };
+        let rates = rates.into_iter().map(|rate| (rate.field, rate.picodollars)).collect();
+        Charge { cost: Some(cost), basis: CostBasis::Exact, price: entry.map(|entry| Price { entry, rates }) }
+    }
+
+    /// The rate of the first of these fields that has one under its full name.
+    fn rate(&self, fields: &[&'static str], suffix: &Suffix) -> Option<Rate> {
+        fields.iter().find_map(|field| {
+            let full = format!("{field}{suffix}");
+            if self.own.contains_key(*field) {
+                let flat = format!("{field}{}", Suffix { threshold: None, ..*suffix });
+                let own = |name: String| {
+                    self.own.get(&name).map(|rate| Rate { picodollars: *rate, field: name, is_own: true })
+                };
+                return own(full).or_else(|| own(flat));
+            }
+            if let Some(rate) = self.own.get(&full) {
+                return Some(Rate { field: full, picodollars: *rate, is_own: true });
+            }
+            let picodollars = self.entry?.1.rate(&full)?;
+            Some(Rate { field: full, picodollars, is_own: false })
+        })
+    }
+
+    /// The highest threshold, in thousands of tokens, that the prompt is longer than.
+    fn threshold(&self, usage: &Usage) -> Option<u64> {
+        let prompt = usage
+            .input_tokens
+            .saturating_add(usage.cache_read_tokens)
+            .saturating_add(usage.cache_write_5m_tokens)
+            .saturating_add(usage.cache_write_1h_tokens);
+        self.thresholds().into_iter().filter(|threshold| prompt > threshold * 1_000).max()
+    }
+
+    /// Every threshold a field names: 200 for `…_above_200k_tokens`.
+    fn thresholds(&self) -> BTreeSet<u64> {
+        let listed = self.entry.into_iter().flat_map(|(_, entry)| entry.rates.iter().map(|(field, _)| field));
+        listed.chain(self.own.keys()).filter_map(|field| threshold_in(field)).collect()
+    }
+}
+
+/// What is added to a field's name.
+#[derive(Clone, Copy, Default)]
+struct Suffix {
+    threshold: Option<u64>,
+    tier: ServiceTier,
+    latency_optimised: bool,
+}
+
+impl Suffix {
+    fn of(usage: &Usage, threshold: Option<u64>) -> Self {
+        Self { threshold, tier: usage.tier, latency_optimised: usage.latency_optimised }
+    }
+}
+
+impl std::fmt::Display for Suffix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(threshold) = self.threshold {
+            write!(f, "_above_{threshold}k_tokens")?;
+        }
+        f.write_str(match self.tier {
+            ServiceTier::Default => "",
+            ServiceTier::Priority => "_priority",
+            ServiceTier::Flex => "_flex",
+            ServiceTier::Reserved => "_reserved",
+        })?;
+        f.write_str(if self.latency_optimised { "_latency_optimized" } else { "" })
+    }
+}
+
+/// What was used, kind by kind; kinds not used are left out.
+fn kinds(usage: &Usage) -> Vec<Kind> {
+    let tokens = [
+        (usage.input_tokens, &[INPUT]),
+        (usage.output_tokens, &[OUTPUT]),
+        (usage.cache_read_tokens, &[CACHE_READ]),
+        (usage.cache_write_5m_tokens, &[CACHE_WRITE_5M]),
+        (usage.cache_write_1h_tokens, &[CACHE_WRITE_1H]),
+    ];
+    let tokens =
+        tokens.into_iter().map(|(count, fields)| Kind { count, fields, femto_per_pico: FEMTO_PER_PICO });
+    let units = usage.units.iter().map(|(unit, count)| {
+        let (fields, femto_per_pico) = unit_fields(*unit);
+        Kind { count: *count, fields, femto_per_pico }
+    });
+    tokens.chain(units).filter(|kind| kind.count > 0).collect()
+}
+
+/// The fields that price a unit, the more exact first, and femtodollars of one unit in a picodollar of price.
+fn unit_fields(unit: Unit) -> (&'static [&'static str], i128) {
+    match unit {
+        Unit::OutputImage => (&["output_cost_per_image"], FEMTO_PER_PICO),
+        Unit::InputImage => (&["input_cost_per_image"], FEMTO_PER_PICO),
+        Unit::Query => (&["input_cost_per_query"], FEMTO_PER_PICO),
+        Unit::VideoMillis => (&["input_cost_per_video_per_second"], 1),
+        Unit::AudioMillis => (&["input_cost_per_audio_per_second"], 1),
+        Unit::GuardrailTextUnit => (&["guardrail_cost_per_unit"], FEMTO_PER_PICO),
+        Unit::GuardrailContentUnit => {
+            (&["guardrail_content_cost_per_unit", "guardrail_cost_per_unit"], FEMTO_PER_PICO)
+        }
+        Unit::GuardrailContentImage => (&["guardrail_content_cost_per_image"], FEMTO_PER_PICO),
+        Unit::GuardrailTopicUnit => {
+            (&["guardrail_topic_cost_per_unit", "guardrail_cost_per_unit"], FEMTO_PER_PICO)
+        }
+        Unit::GuardrailSensitiveInformationUnit => {
+            (&["guardrail_sensitive_information_cost_per_unit", "guardrail_cost_per_unit"], FEMTO_PER_PICO)
+        }
+        Unit::GuardrailGroundingUnit => {
+            (&["guardrail_grounding_cost_per_unit", "guardrail_cost_per_unit"], FEMTO_PER_PICO)
+        }
+        Unit::GuardrailAutomatedReasoningUnit => {
+            (&["guardrail_automated_reasoning_cost_per_unit", "guardrail_cost_per_unit"], FEMTO_PER_PICO)
+        }
+    }
+}
+
+fn threshold_in(field: &str) -> Option<u64> {
+    let from = field.find("_above_").map(|at| field.split_at(at).1)?;
+    let number = |rest: &str| rest.strip_prefix("_above_")?.split_once("k_tokens")?.0.parse().ok();
+    // `…_above_1hr_above_200k_tokens` names two things; the second is the threshold.
+    number(from).or_else(|| number(from.strip_prefix("_above_1hr")?))
+}
+
+fn femtodollars(picodollars: i64, kind: &Kind) -> Option<i128> {
+    i128::from(picodollars).checked_mul(i128::from(kind.count))?.checked_mul(kind.femto_per_pico)
+}
+
+fn sum(mut amounts: impl Iterator<Item = Option<i128>>) -> Option<i128> {
+    amounts.try_fold(0_i128, |total, amount| total.checked_add(amount?))
+}
+
+/// The one rounding: half to even.
+pub(super) fn round_to_nano(femtodollars: i128) -> Option<NanoUsd> {
+    let whole = femtodollars.div_euclid(FEMTO_PER_NANO);
+    let rest = femtodollars.rem_euclid(FEMTO_PER_NANO);
+    let rounds_up = match (rest * 2).cmp(&FEMTO_PER_NANO) {
+        std::cmp::Ordering::Less => false,
+        std::cmp::Ordering::Equal => whole % 2 != 0,
+        std::cmp::Ordering::Greater => true,
+    };
+    i64::try_from(whole + i128::from(rounds_up)).ok().map(NanoUsd)
+}

@@ -1,0 +1,266 @@
+//! Picks a few top-level members out of a JSON object as it streams by, holding nothing else of it: a body
+//! of any size costs the memory of the members wanted.
+
+/// What to do with a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// Keep its value, as text.
+    Value,
+    /// Count the elements of its array, keep nothing.
+    Count,
+}
+
+/// A member by its name.
+pub(crate) type Wanted = (&'static str, Take);
+
+/// Longest name of a member that can be wanted.
+const MAX_NAME_BYTES: usize = 40;
+
+/// Follows one JSON text from chunk to chunk. It never fails: of a text that is no JSON object it finds no
+/// members.
+#[derive(Debug)]
+pub(crate) struct JsonMembers {
+    wanted: &'static [Wanted],
+    limit: usize,
+    /// The values kept, one after the other.
+    kept: Vec<u8>,
+    found: Vec<Found>,
+    overflowed: bool,
+    depth: u32,
+    complete: bool,
+    within: Within,
+    /// The next string at depth 1 is a name.
+    expects_name: bool,
+    is_object: bool,
+    name: [u8; MAX_NAME_BYTES],
+    name_length: usize,
+    taking: Option<Found>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Within {
+    Structure,
+    Text { escaped: bool, is_name: bool },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    wanted: Wanted,
+    start: usize,
+    end: usize,
+    /// Elements that were followed by a comma.
+    commas: u64,
+    any_element: bool,
+}
+
+impl JsonMembers {
+    /// Keeps at most `limit` bytes of values.
+    pub(crate) fn new(wanted: &'static [Wanted], limit: usize) -> Self {
+        Self {
+            wanted,
+            limit,
+            kept: Vec::new(),
+            found: Vec::new(),
+            overflowed: false,
+            depth: 0,
+            complete: false,
+            within: Within::Structure,
+            expects_name: false,
+            is_object: false,
+            name: [0; MAX_NAME_BYTES],
+            name_length: 0,
+            taking: None,
+        }
+    }
+
+    /// The members of a text that is at hand whole.
+    pub(crate) fn of(wanted: &'static [Wanted], text: &[u8]) -> Self {
+        let mut members = Self::new(wanted, text.len());
+        members.feed(text);
+        members
+    }
+
+    /// Whether the text was an object or array and has ended.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Whether a wanted value was dropped because of the limit.
+    pub(crate) fn overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    /// The value of a member, once it is whole; of twins the later.
+    pub(crate) fn value(&self, name: &str) -> Option<&[u8]> {
+        let found = self.found.iter().rev().find(|found| found.wanted == (name, Take::Value))?;
+        self.kept.get(found.start..found.end)
+    }
+
+    /// How many elements the array of a member has, once it is whole; 0 for what is no array.
+    pub(crate) fn count(&self, name: &str) -> Option<u64> {
+        let found = self.found.iter().rev().find(|found| found.wanted == (name, Take::Count))?;
+        Some(found.commas + u64::from(found.any_element))
+    }
+
+    /// Reads on.
+    pub(crate) fn feed(&mut self, mut chunk: &[u8]) {
+        while !chunk.is_empty() && !self.complete {
+            chunk = match self.within {
+                Within::Text { escaped, is_name } => self.read_text(chunk, escaped, is_name),
+                Within::Structure => self.read_structure(chunk),
+            };
+        }
+    }
+
+    fn read_text<'a>(&mut self, chunk: &'a [u8], escaped: bool, is_name: bool) -> &'a [u8] {
+        if escaped {
+            self.within = Within::Text { escaped: false, is_name };
+            return self.pass(chunk, 1, is_name);
+        }
+        match memchr::memchr2(b'"', b'\\', chunk) {
+            None => self.pass(chunk, chunk.len(), is_name),
+            Some(at) if chunk.get(at) == Some(&b'"') => {
+                self.pass(chunk, at, is_name);
+                self.within = Within::Structure;
+                self.keep(b"\"");
+                chunk.get(at + 1..).unwrap_or_default()
+            }
+            Some(at) => {
+                self.within = Within::Text { escaped: true, is_name };
+                self.pass(chunk, at + 1, is_name)
+            }
+        }
+    }
+
+    /// Passes over bytes of a string.
+    fn pass<'a>(&mut self, chunk: &'a [u8], length: usize, is_name: bool) -> &'a [u8] {
+        let (passed, rest) = chunk.split_at_checked(length).unwrap_or((chunk, &[]));
+        if is_name {
+            let end = self.name_length + passed.len();
+            if let Some(space) = self.name.get_mut(self.name_length..end) {
+                space.copy_from_slice(passed);
+            }
+            // A name too long for the space is none that is wanted: the length tells.
+            self.name_length = end;
+        } else {
+            self.keep(passed);
+        }
+        rest
+    }
+
+    fn read_structure<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
+        let is_token = |byte: &u8| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b',' | b':');
+        let Some(at) = chunk.iter().position(is_token) else {
+            self.pass_plain(chunk);
+            return &[];
+        };
+        let (plain, rest) = chunk.split_at_checked(at).unwrap_or((chunk, &[]));
+        self.pass_plain(plain);
+        let Some((&token, rest)) = rest.split_first() else { return &[] };
+        match token {
+            b'"' => self.begin_text(),
+            b'{' | b'[' => self.open(token),
+            b'}' | b']' => self.close(token),
+            b',' => self.comma(),
+            _ => self.colon(),
+        }
+        rest
+    }
+
+    /// Numbers, literals, white space.
+    fn pass_plain(&mut self, plain: &[u8]) {
+        if self.taking.is_some() {
+            if !plain.iter().all(u8::is_ascii_whitespace) {
+                self.note_element();
+            }
+            self.keep(plain);
+        }
+    }
+
+    fn begin_text(&mut self) {
+        let is_name = self.depth == 1 && self.expects_name;
+        self.within = Within::Text { escaped: false, is_name };
+        if is_name {
+            self.expects_name = false;
+            self.name_length = 0;
+        } else {
+            self.note_element();
+            self.keep(b"\"");
+        }
+    }
+
+    fn open(&mut self, token: u8) {
+        self.note_element();
+        self.keep(&[token]);
+        self.depth = self.depth.saturating_add(1);
+        if self.depth == 1 {
+            self.is_object = token == b'{';
+            self.expects_name = self.is_object;
+        }
+    }
+
+    fn close(&mut self, token: u8) {
+        if self.depth <= 1 {
+            self.end_member();
+            self.complete = true;
+            return;
+        }
+        self.depth -= 1;
+        self.keep(&[token]);
+    }
+
+    fn comma(&mut self) {
+        match (self.depth, &mut self.taking) {
+            (1, _) => {
+                self.end_member();
+                self.expects_name = self.is_object;
+                return;
+            }
+            (2, Some(found)) => found.commas += 1,
+            _ => {}
+        }
+        self.keep(b",");
+    }
+
+    fn colon(&mut self) {
+        if self.depth != 1 || self.taking.is_some() {
+            self.keep(b":");
+            return;
+        }
+        let name = self.name.get(..self.name_length).unwrap_or_default();
+        let wanted = self.wanted.iter().find(|(wanted, _)| wanted.as_bytes() == name && self.is_object);
+        self.taking = wanted.map(|&wanted| {
+            let start = self.kept.len();
+            Found { wanted, start, end: start, commas: 0, any_element: false }
+        });
+    }
+
+    fn note_element(&mut self) {
+        if let (2, Some(found)) = (self.depth, &mut self.taking) {
+            found.any_element = true;
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let Some(Found { wanted: (_, Take::Value), start, .. }) = self.taking else { return };
+        if self.kept.len() + bytes.len() > self.limit {
+            self.kept.truncate(start);
+            self.taking = None;
+            self.overflowed = true;
+        } else {
+            self.kept.extend_from_slice(bytes);
+        }
+    }
+
+    fn end_member(&mut self) {
+        if let Some(mut found) = self.taking.take() {
+            found.end = self.kept.len();
+            self.found.retain(|twin| twin.wanted != found.wanted);
+            self.found.push(found);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "json_members_tests.rs"]
+mod tests;

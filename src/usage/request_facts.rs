@@ -1,0 +1,225 @@
+//! What a request's body says about the cost to come: how long the answer may get, what it asks to be
+//! counted by.
+
+use serde::Deserialize;
+
+use super::json_members::{JsonMembers, Take, Wanted};
+use super::shapes::{Count, value};
+use super::{ImageShape, ServiceTier};
+
+/// How much of a request's body is read at the most; what stands behind it is not known.
+pub const MAX_SCANNED_BYTES: usize = 4 * 1024 * 1024;
+
+/// How much of it is kept at the most while it is read: the members that hold settings are small.
+const MAX_KEPT_BYTES: usize = 16 * 1024;
+
+/// Documents that one query of a reranker may hold.
+/// <https://aws.amazon.com/bedrock/pricing/>
+pub const DOCUMENTS_PER_QUERY: u64 = 100;
+
+const WANTED: &[Wanted] = &[
+    ("inferenceConfig", Take::Value),
+    ("textGenerationConfig", Take::Value),
+    ("imageGenerationConfig", Take::Value),
+    ("max_tokens", Take::Value),
+    ("max_completion_tokens", Take::Value),
+    ("max_output_tokens", Take::Value),
+    ("max_tokens_to_sample", Take::Value),
+    ("max_gen_len", Take::Value),
+    ("max_new_tokens", Take::Value),
+    ("maxTokens", Take::Value),
+    ("n", Take::Value),
+    ("num_generations", Take::Value),
+    ("serviceTier", Take::Value),
+    ("service_tier", Take::Value),
+    ("steps", Take::Value),
+    ("width", Take::Value),
+    ("height", Take::Value),
+    ("inputType", Take::Value),
+    ("documents", Take::Count),
+    ("sources", Take::Count),
+    ("images", Take::Count),
+    ("inputImage", Take::Count),
+    ("singleEmbeddingParams", Take::Count),
+    ("segmentedEmbeddingParams", Take::Count),
+];
+
+/// What a request's body says about its cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// Bytes of the body.
+    pub body_bytes: u64,
+    /// The longest answer the request asks for, all alternatives together, in tokens.
+    pub max_output_tokens: Option<u64>,
+    /// The tier it asks for.
+    pub tier: Option<ServiceTier>,
+    /// Whether cache writes may be meant to live for one hour.
+    pub one_hour_cache: bool,
+    /// Documents to be ranked.
+    pub documents: Option<u64>,
+    /// Images to be embedded.
+    pub input_images: u64,
+    /// Whether audio, video or segments are to be embedded, whose length nobody states.
+    pub timed_media: bool,
+    /// The kind of input a multimodal embedding names (`text`, `image`, …).
+    pub input_type: Option<String>,
+    /// Size and steps of the images to be made.
+    pub image: Option<ImageShape>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Settings {
+    max_tokens: Option<Count>,
+    #[serde(rename = "max_new_tokens")]
+    max_new_tokens: Option<Count>,
+    max_token_count: Option<Count>,
+    width: Option<Count>,
+    height: Option<Count>,
+}
+
+#[derive(Deserialize)]
+struct TierObject {
+    #[serde(rename = "type")]
+    name: String,
+}
+
+impl RequestFacts {
+    /// Reads the body in one pass that keeps nothing but small settings. A body that is no JSON object
+    /// tells its size only.
+    #[must_use]
+    pub fn of(body: &[u8]) -> Self {
+        let scanned = body.get(..MAX_SCANNED_BYTES).unwrap_or(body);
+        let mut members = JsonMembers::new(WANTED, MAX_KEPT_BYTES);
+        members.feed(scanned);
+        let count = |name: &str| parse::<Count>(members.value(name)).map(|count| count.0);
+        let settings = |name: &str| parse::<Settings>(members.value(name)).unwrap_or_default();
+        let (inference, titan) = (settings("inferenceConfig"), settings("textGenerationConfig"));
+        let max_of_members =
+            WANTED.iter().filter(|(name, _)| name.starts_with("max")).find_map(|(name, _)| count(name));
+        let of_inference = inference.max_tokens.or(inference.max_new_tokens).map(|count| count.0);
+        let max_output = of_inference.or(titan.max_token_count.map(|count| count.0)).or(max_of_members);
+        let alternatives = count("n").or(count("num_generations")).unwrap_or(1).max(1);
+        let present = |name: &str| members.count(name).is_some();
+        // A member's name anywhere: inside of a text its quotes would be escaped.
+        let names = |name: &str| memchr::memmem::find(scanned, format!("\"{name}\"").as_bytes()).is_some();
+        Self {
+            body_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
+            max_output_tokens: max_output.map(|tokens| tokens.saturating_mul(alternatives)),
+            tier: tier(&members),
+            one_hour_cache: body.len() > MAX_SCANNED_BYTES || names("1h"),
+            documents: members.count("documents").or(members.count("sources")),
+            input_images: members.count("images").unwrap_or_default()
+                + u64::from(present("inputImage"))
+                + u64::from(present("singleEmbeddingParams") && names("image")),
+            timed_media: present("segmentedEmbeddingParams")
+                || (present("singleEmbeddingParams") && (names("video") || names("audio"))),
+            input_type: parse(members.value("inputType")),
+            image: image_shape(&members, &settings("imageGenerationConfig")),
+        }
+    }
+
+    /// Queries a reranker charges for: one for every 100 documents begun, and at least one.
+    #[must_use]
+    pub fn queries(&self) -> Option<u64> {
+        self.documents.map(|documents| documents.div_ceil(DOCUMENTS_PER_QUERY).max(1))
+    }
+
+    /// Input tokens as many as there usually are in so many bytes of JSON (four bytes a token).
+    #[must_use]
+    pub fn likely_input_tokens(&self) -> u64 {
+        self.body_bytes.div_ceil(4)
+    }
+
+    /// Input tokens that a text of so many bytes cannot exceed: a token is at least one byte. What the
+    /// request refers to without holding it (objects in S3, stored prompts) is not in it.
+    #[must_use]
+    pub fn most_input_tokens(&self) -> u64 {
+        self.body_bytes
+    }
+}
+
+/// The likely number of input tokens of a request, and the longest answer it asks for.
+#[must_use]
+pub fn request_estimate(body: &[u8]) -> (u64, Option<u64>) {
+    let facts = RequestFacts::of(body);
+    (facts.likely_input_tokens(), facts.max_output_tokens)
+}
+
+fn parse<'a, T: Deserialize<'a>>(text: Option<&'a [u8]>) -> Option<T> {
+    serde_json::from_slice(text?).ok()
+}
+
+fn tier(members: &JsonMembers) -> Option<ServiceTier> {
+    let of_bedrock = parse::<TierObject>(members.value("serviceTier")).map(|tier| tier.name);
+    let name = of_bedrock.or_else(|| parse(members.value("service_tier")))?;
+    ServiceTier::from_name(&name)
+}
+
+fn image_shape(members: &JsonMembers, settings: &Settings) -> Option<ImageShape> {
+    let of_member = |name: &str| parse::<Count>(members.value(name));
+    let small = |count: Option<Count>| count.map(|count| u32::try_from(count.0).unwrap_or(u32::MAX));
+    let width = small(settings.width.or(of_member("width")));
+    let height = small(settings.height.or(of_member("height")));
+    let steps = small(of_member("steps"));
+    let says_something = value(settings.width) > 0 || width.is_some() || height.is_some() || steps.is_some();
+    says_something.then_some(ImageShape { width, height, steps })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_answer_is_found_in_every_family() {
+        for (body, expected) in [
+            (
+                r#"{"inferenceConfig":{"maxTokens":7,"temperature":0.5},"messages":[{"maxTokens":9}]}"#,
+                Some(7),
+            ),
+            (r#"{"inferenceConfig":{"max_new_tokens":8}}"#, Some(8)),
+            (r#"{"messages":[{"role":"user","content":"max_tokens\": 3"}],"max_tokens":9}"#, Some(9)),
+            (r#"{"prompt":"x","max_gen_len":10}"#, Some(10)),
+            (r#"{"inputText":"x","textGenerationConfig":{"maxTokenCount":11}}"#, Some(11)),
+            (r#"{"max_completion_tokens":12,"n":2}"#, Some(24)),
+            (r#"{"max_output_tokens":13.0}"#, Some(13)),
+            (r#"{"maxTokens":14}"#, Some(14)),
+            (r#"{"max_tokens_to_sample":15}"#, Some(15)),
+            (r#"{"max_tokens":-1}"#, None),
+            (r#"{"max_tokens":"#, None),
+            (r#"["max_tokens",1]"#, None),
+            ("", None),
+        ] {
+            assert_eq!(RequestFacts::of(body.as_bytes()).max_output_tokens, expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn the_estimate_of_the_input_grows_with_the_body() {
+        assert_eq!(request_estimate(br#"{"maxTokens":14}"#), (4, Some(14)));
+    }
+
+    #[test]
+    fn documents_make_queries() {
+        let facts = |count: usize| {
+            let documents = vec![r#"{"text":"a, b"}"#; count].join(",");
+            RequestFacts::of(format!(r#"{{"documents":[{documents}],"query":"q"}}"#).as_bytes())
+        };
+        for (documents, queries) in [(0, 1), (1, 1), (100, 1), (101, 2), (250, 3)] {
+            assert_eq!(facts(documents).queries(), Some(queries), "{documents}");
+        }
+        assert_eq!(RequestFacts::of(b"{}").queries(), None);
+    }
+
+    #[test]
+    fn tier_cache_and_pictures_are_seen() {
+        let facts = RequestFacts::of(
+            br#"{"serviceTier":{"type":"flex"},"system":[{"cachePoint":{"type":"default","ttl":"1h"}}],"steps":60,"width":512,"height":512}"#,
+        );
+        assert_eq!(facts.tier, Some(ServiceTier::Flex));
+        assert!(facts.one_hour_cache);
+        assert_eq!(facts.image, Some(ImageShape { width: Some(512), height: Some(512), steps: Some(60) }));
+        assert_eq!(RequestFacts::of(br#"{"service_tier":"priority"}"#).tier, Some(ServiceTier::Priority));
+        assert_eq!(RequestFacts::of(br#"{"inputImage":"aGk=","inputText":"x"}"#).input_images, 1);
+    }
+}

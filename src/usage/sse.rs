@@ -1,0 +1,105 @@
+//! Lines of `text/event-stream`, found in whatever chunks the network delivers.
+//! <https://html.spec.whatwg.org/multipage/server-sent-events.html>
+
+/// Splits a stream into lines and hands on the text of each `data` line. It never fails.
+#[derive(Debug)]
+pub(crate) struct DataLines {
+    /// The beginning of a line that has not ended.
+    held: Vec<u8>,
+    limit: usize,
+    /// The line at hand is over the limit and passed over.
+    passing: bool,
+    overflowed: bool,
+}
+
+impl DataLines {
+    /// Lines of more than `limit` bytes that do not lie in one chunk are passed over.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { held: Vec::new(), limit, passing: false, overflowed: false }
+    }
+
+    /// Whether a line was passed over.
+    pub(crate) fn overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    /// Reads on, calling `on_data` with what follows `data:` in each line that ends in this chunk.
+    pub(crate) fn feed(&mut self, mut chunk: &[u8], mut on_data: impl FnMut(&[u8])) {
+        while let Some(end) = memchr::memchr(b'\n', chunk) {
+            let (line, rest) = chunk.split_at_checked(end).unwrap_or((chunk, &[]));
+            chunk = rest.get(1..).unwrap_or_default();
+            if self.passing {
+                self.passing = false;
+            } else if self.held.is_empty() {
+                data_of(line).map(&mut on_data);
+            } else if self.hold(line) {
+                data_of(&self.held).map(&mut on_data);
+            } else {
+                self.passing = false;
+            }
+            self.held.clear();
+        }
+        if !self.passing {
+            self.hold(chunk);
+        }
+    }
+
+    /// Adds to the line held, unless it grows over the limit.
+    fn hold(&mut self, part: &[u8]) -> bool {
+        if self.held.len() + part.len() > self.limit {
+            self.held.clear();
+            self.passing = true;
+            self.overflowed = true;
+            return false;
+        }
+        self.held.extend_from_slice(part);
+        true
+    }
+}
+
+/// The text of a `data` line.
+fn data_of(line: &[u8]) -> Option<&[u8]> {
+    let data = line.strip_prefix(b"data:")?;
+    Some(data.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn data_lines(text: &[u8], cuts: &[usize], limit: usize) -> Vec<String> {
+        let mut lines = DataLines::new(limit);
+        let mut seen = Vec::new();
+        let mut start = 0;
+        for end in cuts.iter().map(|cut| cut % (text.len() + 1)).chain([text.len()]) {
+            if end >= start {
+                lines.feed(&text[start..end], |data| seen.push(String::from_utf8_lossy(data).into_owned()));
+                start = end;
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn only_data_lines_are_handed_on() {
+        let text = b"event: a\r\ndata: {\"x\":1}\r\n\r\n: comment\ndata:two\ndata: unfinished";
+        assert_eq!(data_lines(text, &[], 100), ["{\"x\":1}", "two"]);
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_passed_over_and_the_next_is_read() {
+        let text = b"data: a very long line that goes on\ndata: two\n";
+        assert_eq!(data_lines(text, &[5, 10, 15, 20, 25], 12), ["two"]);
+    }
+
+    proptest! {
+        #[test]
+        fn chunking_changes_nothing(texts in prop::collection::vec("[a-z{}\":]{0,40}", 0..8), mut cuts in prop::collection::vec(0usize..400, 0..10)) {
+            let text: String = texts.iter().map(|text| format!("event: e\r\ndata: {text}\r\n\r\n")).collect();
+            cuts.sort_unstable();
+            prop_assert_eq!(data_lines(text.as_bytes(), &cuts, 1000), texts);
+        }
+    }
+}
