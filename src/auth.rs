@@ -12,6 +12,7 @@ use crate::domain::{KeyHash, Secret, UnixMicros};
 use crate::error::GatewayError;
 use crate::event::Payer;
 use crate::store::KeyRecord;
+use crate::store::keys::KeyChange;
 
 mod key_header;
 
@@ -77,32 +78,37 @@ impl KeyDirectory {
 
     /// Adds or replaces one key; in force for every request that starts after this returns.
     pub fn put(&self, key: KeyRecord) {
-        self.apply(vec![key], &[]);
+        self.apply(vec![KeyChange::put(key)]);
     }
 
     /// Takes one key away.
     pub fn remove(&self, hash: &KeyHash) {
-        self.apply(Vec::new(), std::slice::from_ref(hash));
+        self.apply(vec![KeyChange::Removed { hash: *hash, revision: i64::MAX }]);
     }
 
-    /// Adds, replaces and takes away many at once. A record older than the one in place is passed over, so
-    /// that a late poll cannot revive a key that was just blocked.
-    pub fn apply(&self, put: Vec<KeyRecord>, removed: &[KeyHash]) {
-        let put: Vec<Arc<KeyRecord>> = put.into_iter().map(Arc::new).collect();
+    /// Applies many changes at once. One that is older than what is known is passed over, so that a late poll
+    /// cannot revive a key that was just blocked.
+    pub fn apply(&self, changes: Vec<KeyChange>) {
         self.keys.rcu(|current| {
             let mut keys = HashMap::clone(current);
-            for hash in removed {
-                keys.remove(hash);
-            }
-            for key in &put {
-                let is_newer = keys.get(&key.hash).is_none_or(|known| known.revision <= key.revision);
-                if is_newer {
-                    keys.insert(key.hash, Arc::clone(key));
+            for change in &changes {
+                match change {
+                    KeyChange::Put(key) if is_news(&keys, &key.hash, key.revision) => {
+                        keys.insert(key.hash, Arc::new(KeyRecord::clone(key)));
+                    }
+                    KeyChange::Removed { hash, revision } if is_news(&keys, hash, *revision) => {
+                        keys.remove(hash);
+                    }
+                    KeyChange::Put(_) | KeyChange::Removed { .. } => {}
                 }
             }
             keys
         });
     }
+}
+
+fn is_news(keys: &HashMap<KeyHash, Arc<KeyRecord>>, hash: &KeyHash, revision: i64) -> bool {
+    keys.get(hash).is_none_or(|known| known.revision <= revision)
 }
 
 /// Checks keys.
@@ -120,7 +126,11 @@ struct MasterKey(KeyHash);
 impl Authenticator {
     /// `key_header_name` is `general_settings.litellm_key_header_name`, in lower case.
     #[must_use]
-    pub fn new(master_key: Option<&Secret>, key_header_name: Option<String>, keys: Arc<KeyDirectory>) -> Self {
+    pub fn new(
+        master_key: Option<&Secret>,
+        key_header_name: Option<String>,
+        keys: Arc<KeyDirectory>,
+    ) -> Self {
         let master_key = master_key.map(|key| MasterKey(KeyHash::of(key.expose())));
         Self { master_key, key_header_name, keys }
     }
@@ -147,7 +157,9 @@ impl Authenticator {
             return Err(GatewayError::AccessDenied("this key is blocked; ask your administrator".into()));
         }
         if record.expires_at.is_some_and(|expiry| expiry <= now) {
-            return Err(GatewayError::AccessDenied("this key has expired; ask your administrator for a new one".into()));
+            return Err(GatewayError::AccessDenied(
+                "this key has expired; ask your administrator for a new one".into(),
+            ));
         }
         Ok(Caller::Key(record))
     }
@@ -191,7 +203,11 @@ mod tests {
 
     #[test]
     fn a_key_is_checked_for_existence_blocks_and_expiry() {
-        let key = KeyRecord { hash: KeyHash::of("sk-alice-0001"), key_name: "sk-...0001".into(), ..KeyRecord::default() };
+        let key = KeyRecord {
+            hash: KeyHash::of("sk-alice-0001"),
+            key_name: "sk-...0001".into(),
+            ..KeyRecord::default()
+        };
         let blocked = KeyRecord { blocked: true, ..key.clone() };
         let expired = KeyRecord { expires_at: Some(UnixMicros(1_000)), ..key.clone() };
         let cases = [

@@ -25,6 +25,8 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod weights;
+mod yaml;
 
 use std::path::Path;
 

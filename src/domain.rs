@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -58,9 +60,8 @@ impl UnixMicros {
     /// The clock on the wall. Called at the edges only; everything else is handed a time.
     #[must_use]
     pub fn now() -> Self {
-        let since_epoch = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_epoch =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Self(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
     }
 }
@@ -96,6 +97,20 @@ impl fmt::Debug for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyHash({self})")
     }
+}
+
+/// A new virtual key, in LiteLLM's form: `sk-` and 22 characters that hold 128 random bits.
+#[must_use]
+pub fn new_virtual_key(random: [u8; 16]) -> String {
+    format!("sk-{}", URL_SAFE_NO_PAD.encode(random))
+}
+
+/// What people recognise a key by: `sk-...` and its last four characters.
+#[must_use]
+pub fn key_name(key: &str) -> String {
+    let mut last: Vec<char> = key.chars().rev().take(4).collect();
+    last.reverse();
+    format!("sk-...{}", last.into_iter().collect::<String>())
 }
 
 /// A text that must never be printed: `Debug` and `Display` hide it.

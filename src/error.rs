@@ -14,7 +14,9 @@ use crate::operation::Unresolved;
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     /// The client showed no key.
-    #[error("no key: send your bedgate key as `Authorization: Bearer sk-…`, or as the AWS access key id of a signing client")]
+    #[error(
+        "no key: send your bedgate key as `Authorization: Bearer sk-…`, or as the AWS access key id of a signing client"
+    )]
     MissingKey,
     /// The client showed a key that does not exist.
     #[error("the key (…{last4}) is not known here; ask your administrator for a new one")]
@@ -32,7 +34,9 @@ pub enum GatewayError {
     #[error(transparent)]
     NoOperation(#[from] Unresolved),
     /// The body is larger than the limit.
-    #[error("the request body is larger than {limit} bytes, the limit set by the gateway (bedgate_settings.limits.max_body_bytes)")]
+    #[error(
+        "the request body is larger than {limit} bytes, the limit set by the gateway (bedgate_settings.limits.max_body_bytes)"
+    )]
     BodyTooLarge {
         /// The limit in bytes.
         limit: usize,

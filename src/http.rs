@@ -1,1 +1,102 @@
-//! (to be written)
+//! The front door: which handler serves which URL, and what every handler of a worker shares.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use actix_web::web;
+
+use crate::auth::{Authenticator, KeyDirectory};
+use crate::config::Config;
+use crate::ledger::LedgerHandle;
+use crate::limits::BufferBudget;
+use crate::meter::{AccountParts, MeterLimits};
+use crate::metrics::Metrics;
+use crate::pricing::PriceBook;
+use crate::route::{RouteTable, RouterHandle};
+use crate::sign::SignerHandle;
+use crate::store::Store;
+use crate::upstream::UpstreamClient;
+
+pub mod admin;
+pub mod ops;
+pub mod proxy;
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The configuration.
+    pub config: Config,
+    /// Checks keys.
+    pub authenticator: Arc<Authenticator>,
+    /// Every key.
+    pub keys: Arc<KeyDirectory>,
+    /// Every deployment.
+    pub routes: Arc<RouteTable>,
+    /// The ledger.
+    pub ledger: LedgerHandle,
+    /// Bounds buffered request bytes.
+    pub buffer: Arc<BufferBudget>,
+    /// What things cost.
+    pub prices: &'static PriceBook,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Keys and spend.
+    pub store: Store,
+    /// Whether the gateway is stopping: readiness is red.
+    pub is_stopping: AtomicBool,
+    /// Requests whose handler runs.
+    pub handlers: AtomicUsize,
+}
+
+impl Shared {
+    /// Turns readiness red.
+    pub fn begin_to_stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Requests being handled, and answers on their way.
+    #[must_use]
+    pub fn requests_under_way(&self) -> usize {
+        let answers = usize::try_from(self.metrics.in_flight.get()).unwrap_or_default();
+        self.handlers.load(Ordering::Relaxed) + answers
+    }
+
+    /// Counts a request until the guard is dropped.
+    pub fn enter(&self) -> impl Drop {
+        self.handlers.fetch_add(1, Ordering::Relaxed);
+        Entered(&self.handlers)
+    }
+}
+
+/// A request whose handler runs.
+struct Entered<'s>(&'s AtomicUsize);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the handlers of one worker thread share.
+#[derive(Debug)]
+pub struct Worker {
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// The worker's Router.
+    pub router: RouterHandle,
+    /// The worker's Signer.
+    pub signer: SignerHandle,
+    /// The worker's connections to AWS.
+    pub upstream: UpstreamClient,
+    /// What the account of a request needs.
+    pub accounts: AccountParts,
+    /// The bounds of an answer's body.
+    pub meter: MeterLimits,
+}
+
+/// Every URL.
+pub fn configure(config: &mut web::ServiceConfig) {
+    admin::configure(config);
+    ops::configure(config);
+    proxy::configure(config);
+}

@@ -6,6 +6,7 @@
 
 mod ballast;
 mod clip;
+mod cursor;
 mod data_dir;
 mod reader;
 pub(crate) mod record;
@@ -93,6 +94,11 @@ impl Journal {
         let run = data_dir.next_run()?;
         let ballast = Arc::new(Ballast::new(data_dir.journal_dir().join("ballast"), options.ballast_bytes));
         ballast.refill();
+        if ballast.is_spent() {
+            log::error!(
+                "no room on disk for the ballast of the journal: requests are refused until there is"
+            );
+        }
         let sync = Arc::new(SyncList::new(data_dir.journal_dir(), Arc::clone(&ballast)));
         sync::spawn(&sync, options.sync_interval)?;
         let space = Arc::new(JournalSpace::new(options.max_bytes, on_disk));

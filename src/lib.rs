@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("ARCHITECTURE.md")]
 
+pub mod cli;
+
 pub mod startup;
 
 pub mod http;

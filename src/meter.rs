@@ -1,1 +1,184 @@
-//! (to be written)
+//! Steps 9 to 11: the answer's body on its way to the client. Every byte goes on at once; on the side its usage
+//! is read, and before the chunk that ends the answer leaves, the event is in the journal.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_http::body::{BodySize, MessageBody};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::time::Sleep;
+
+use crate::event::Outcome;
+use crate::upstream::Answer;
+use crate::usage::Progress;
+
+mod account;
+
+pub use account::{Account, AccountParts, Ending, Opening};
+
+/// The bounds of a body.
+#[derive(Clone, Copy, Debug)]
+pub struct MeterLimits {
+    /// Longest silence of AWS inside a body; noticed after at most twice as long.
+    pub silence: Duration,
+    /// How long a body is read on after its client left, to see its usage; zero: not at all.
+    pub drain_timeout: Duration,
+    /// How many bytes of it.
+    pub drain_bytes: u64,
+}
+
+/// Why a body broke off: the client's connection is closed without a clean end.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer from Amazon Bedrock broke off: {0}")]
+pub struct BrokeOff(String);
+
+/// The body of an answer, metered.
+#[derive(Debug)]
+pub struct MeteredBody {
+    flow: Option<Flow>,
+    size: BodySize,
+    silence: Pin<Box<Sleep>>,
+    heard_something: bool,
+    limits: MeterLimits,
+}
+
+/// What is left when the client has gone: the stream from AWS, and the account of it.
+#[derive(Debug)]
+struct Flow {
+    answer: Answer,
+    account: Account,
+    received: u64,
+    expected: Option<u64>,
+}
+
+impl MeteredBody {
+    /// A body of `length` bytes, or of a length that only its end tells.
+    #[must_use]
+    pub fn new(answer: Answer, account: Account, length: Option<u64>, limits: MeterLimits) -> Self {
+        Self {
+            flow: Some(Flow { answer, account, received: 0, expected: length }),
+            size: length.map_or(BodySize::Stream, BodySize::Sized),
+            silence: Box::pin(tokio::time::sleep(limits.silence)),
+            heard_something: false,
+            limits,
+        }
+    }
+
+    /// Whether AWS has been silent for too long. Chunks only set a flag: no clock is read for them.
+    fn is_silent_too_long(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.silence.as_mut().poll(cx).is_ready() {
+            if !std::mem::take(&mut self.heard_something) {
+                return true;
+            }
+            let next = tokio::time::Instant::now() + self.limits.silence;
+            self.silence.as_mut().reset(next);
+        }
+        false
+    }
+}
+
+impl Flow {
+    /// The next chunk, noted in the account before it is handed on.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokeOff>>> {
+        match self.answer.poll_next_unpin(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(chunk))) => {
+                self.received += chunk.len() as u64;
+                let progress = self.account.received(&chunk);
+                if progress == Progress::Terminal || self.expected == Some(self.received) {
+                    self.account.end(Ending::Whole);
+                }
+                Poll::Ready(Some(Ok(chunk)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.broke_off(error.to_string())))),
+            Poll::Ready(None) => {
+                let is_short = self.expected.is_some_and(|expected| self.received < expected);
+                if is_short || !self.account.is_whole() {
+                    let text = "it ended before it was whole".to_owned();
+                    return Poll::Ready(Some(Err(self.broke_off(text))));
+                }
+                self.account.end(Ending::Whole);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn broke_off(&mut self, reason: String) -> BrokeOff {
+        self.account.end(Ending::BrokeOff);
+        BrokeOff(reason)
+    }
+
+    /// Reads on without a client, until the usage is known, for so long and so many bytes.
+    async fn drain(mut self, limits: MeterLimits) {
+        let most = self.received.saturating_add(limits.drain_bytes);
+        let to_the_end = async {
+            while let Some(Ok(_)) = std::future::poll_fn(|cx| self.poll_chunk(cx)).await {
+                if self.account.has_ended() || self.received > most {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(limits.drain_timeout, to_the_end).await;
+        self.account.end(Ending::Abandoned);
+    }
+}
+
+impl MessageBody for MeteredBody {
+    type Error = BrokeOff;
+
+    fn size(&self) -> BodySize {
+        self.size
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let this = self.get_mut();
+        let Some(flow) = &mut this.flow else { return Poll::Ready(None) };
+        match flow.poll_chunk(cx) {
+            Poll::Ready(Some(Ok(chunk))) => {
+                this.heard_something = true;
+                Poll::Ready(Some(Ok(chunk)))
+            }
+            Poll::Ready(end) => {
+                this.flow = None;
+                Poll::Ready(end)
+            }
+            Poll::Pending => {
+                if !this.is_silent_too_long(cx) {
+                    return Poll::Pending;
+                }
+                let text = format!("it was silent for {} s", this.limits.silence.as_secs());
+                let broke_off = this.flow.take().map(|mut flow| flow.broke_off(text));
+                Poll::Ready(broke_off.map(Err))
+            }
+        }
+    }
+}
+
+/// Dropped before the body's end: the client has gone, or its connection broke.
+impl Drop for MeteredBody {
+    fn drop(&mut self) {
+        let Some(mut flow) = self.flow.take() else { return };
+        if flow.account.has_ended() {
+            return;
+        }
+        flow.account.client_gone();
+        if self.limits.drain_timeout.is_zero() {
+            flow.account.end(Ending::Abandoned);
+        } else {
+            actix_rt::spawn(flow.drain(self.limits));
+        }
+    }
+}
+
+/// How the account names an end, given whether the client was there to see it.
+#[must_use]
+pub(crate) fn outcome_of(ending: Ending, client_gone: bool) -> Outcome {
+    match (ending, client_gone) {
+        (Ending::Refused, _) => Outcome::Refused,
+        (_, true) | (Ending::Abandoned, _) => Outcome::ClientGone,
+        (Ending::Whole, false) => Outcome::Complete,
+        (Ending::Failed | Ending::BrokeOff, false) => Outcome::UpstreamError,
+    }
+}

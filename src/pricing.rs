@@ -116,7 +116,11 @@ impl PriceBook {
     /// What this usage is charged.
     #[must_use]
     pub fn price(&self, query: &PriceQuery<'_>, usage: &Usage) -> Charge {
-        let found = lookup::find(&self.entries, query, usage.image);
+        let found = if usage.is_of_guardrail() {
+            lookup::find_guardrails(&self.entries, query.region)
+        } else {
+            lookup::find(&self.entries, query, usage.image)
+        };
         let rates = Rates { own: query.own, entry: found };
         rates.charge(usage)
     }

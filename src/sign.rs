@@ -83,7 +83,8 @@ impl SignerHandle {
     /// Starts the Signer of this worker thread.
     #[must_use]
     pub fn start(credentials: Arc<CredentialTable>) -> Self {
-        let signer = Signer { credentials: Arc::clone(&credentials), keys: sigv4::SigningKeys::default() }.start();
+        let signer =
+            Signer { credentials: Arc::clone(&credentials), keys: sigv4::SigningKeys::default() }.start();
         Self { signer, credentials }
     }
 
@@ -161,7 +162,13 @@ impl Signer {
                     now,
                 };
                 let service = service.signing_name();
-                self.keys.authorization(access_key_id, secret_access_key.expose(), service, &signable, &amz_date)
+                self.keys.authorization(
+                    access_key_id,
+                    secret_access_key.expose(),
+                    service,
+                    &signable,
+                    &amz_date,
+                )
             }
         };
         head.headers.insert(header::AUTHORIZATION, value(&authorization)?);

@@ -209,3 +209,7 @@ impl Drop for Simulator {
         self.shut_down();
     }
 }
+
+#[cfg(test)]
+#[path = "simulator/server_tests.rs"]
+mod tests;

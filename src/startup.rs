@@ -1,1 +1,287 @@
-//! (to be written)
+//! Builds the house, downstream first, serves, and stops in order. The only place that knows everybody.
+
+use std::cell::RefCell;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App, HttpServer, web};
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use crate::auth::{Authenticator, KeyDirectory};
+use crate::config::Config;
+use crate::domain::{KeyHash, NanoUsd, UnixMicros};
+use crate::event::Payer;
+use crate::http::admin::AdminState;
+use crate::http::{self, Shared, Worker};
+use crate::journal::{DataDir, Journal, JournalOptions};
+use crate::ledger::{Drained, LedgerHandle, LedgerOptions, ShipError, SpendSink};
+use crate::limits::BufferBudget;
+use crate::meter::{AccountParts, MeterLimits};
+use crate::metrics::Metrics;
+use crate::pricing::PriceBook;
+use crate::route::{RouteTable, RouterHandle};
+use crate::sign::{CredentialTable, Provider, ProviderSettings, SignerHandle};
+use crate::store::keys::{Change, KeyChange};
+use crate::store::{KeyRecord, Store, StoreError, follow_keys};
+use crate::upstream::{self, UpstreamClient};
+
+/// A client has this long to send its request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// Connections waiting to be accepted.
+const BACKLOG: u32 = 4096;
+/// How long the last events may take into the database at a stop.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// How often a stop looks whether requests are still under way.
+const STOP_POLL: Duration = Duration::from_millis(20);
+/// How long connections may take to close once no request is under way.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// A gateway that is bound and ready to serve.
+pub struct Application {
+    server: Server,
+    addresses: Vec<SocketAddr>,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Application {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Application").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+impl Application {
+    /// Opens the data directory and the database, migrates, loads keys, starts the actors and binds. Must be
+    /// called inside an actix system.
+    ///
+    /// # Errors
+    /// Whatever keeps the gateway from serving.
+    pub async fn build(config: Config) -> anyhow::Result<Self> {
+        let data_dir = DataDir::open(&config.server.data_dir)?;
+        let store = open_store(&config).await?;
+        let loaded = store.load_keys().await.context("cannot load the keys")?;
+        let keys = Arc::new(KeyDirectory::default());
+        keys.apply(loaded.keys.into_iter().map(KeyChange::put).collect());
+        let followed = Arc::clone(&keys);
+        actix_rt::spawn(follow_keys(store.clone(), loaded.revision, move |changes| followed.apply(changes)));
+
+        let options =
+            JournalOptions { max_bytes: config.limits.max_journal_bytes, ..JournalOptions::default() };
+        let journal = Journal::open(data_dir, options).context("cannot open the journal")?;
+        let ledger = LedgerHandle::start(journal.clone(), spend_sink(&store), LedgerOptions::default())
+            .context("cannot start the ledger")?;
+
+        let (routes, identities) = RouteTable::build(&config);
+        let ca_bundle = config
+            .aws
+            .ca_bundle
+            .as_ref()
+            .map(std::fs::read)
+            .transpose()
+            .context("cannot read AWS_CA_BUNDLE")?;
+        let tls = upstream::tls_config(ca_bundle.as_deref()).context("cannot use the CA bundle")?;
+        let sts_endpoint = config.aws.sts_endpoint_url.clone().or_else(|| config.aws.endpoint_url.clone());
+        let settings = ProviderSettings::new(&config.aws.default_region, ca_bundle, sts_endpoint);
+        let mut providers = Vec::with_capacity(identities.len());
+        for identity in identities {
+            providers.push(Provider::new(identity, settings.clone()).await);
+        }
+        let credentials = CredentialTable::start(providers);
+
+        let header = config.key_header_name.clone();
+        let authenticator = Authenticator::new(config.master_key.as_ref(), header, Arc::clone(&keys));
+        let listener = bind(&config)?;
+        let addresses = vec![listener.local_addr()?];
+        let shared = Arc::new(Shared {
+            authenticator: Arc::new(authenticator),
+            keys,
+            routes: Arc::new(routes),
+            ledger,
+            buffer: BufferBudget::new(config.limits.max_buffered_bytes),
+            prices: PriceBook::builtin(),
+            metrics: Arc::new(Metrics::default()),
+            store,
+            is_stopping: AtomicBool::new(false),
+            handlers: AtomicUsize::new(0),
+            config,
+        });
+        let server = serve(&shared, journal, credentials, tls, listener)?;
+        Ok(Self { server, addresses, shared })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let address = self.addresses.first().map_or_else(String::new, ToString::to_string);
+        format!("http://{address}")
+    }
+
+    /// Makes a key that may use everything a key may use, for the demo.
+    ///
+    /// # Errors
+    /// The database does not take it.
+    pub async fn make_key(&self, alias: &str) -> anyhow::Result<String> {
+        let key = crate::domain::new_virtual_key(rand::random());
+        let now = UnixMicros::now();
+        let record = KeyRecord {
+            hash: KeyHash::of(&key),
+            key_name: crate::domain::key_name(&key),
+            key_alias: Some(alias.to_owned()),
+            metadata: serde_json::json!({}),
+            created_at: now,
+            updated_at: now,
+            ..KeyRecord::default()
+        };
+        let change = Change { actor: Payer::MASTER.to_owned(), at: now };
+        self.shared.keys.put(self.shared.store.create_key(record, NanoUsd::ZERO, change).await?);
+        Ok(key)
+    }
+
+    /// Serves until SIGTERM or SIGINT, then stops in order: readiness turns red, streams finish, the ledger
+    /// ships.
+    ///
+    /// # Errors
+    /// The server failed, or events are left that the database does not have (they stay in the journal).
+    pub async fn run_until_stopped(self) -> anyhow::Result<Drained> {
+        let handle = self.server.handle();
+        let shared = Arc::clone(&self.shared);
+        actix_rt::spawn(stop_at_signal(handle, shared));
+        self.server.await.context("the server failed")?;
+        let drained = self.shared.ledger.drain(DRAIN_DEADLINE).await?;
+        Ok(drained)
+    }
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let store = Store::open(&config.database, &config.server.data_dir).await?;
+    for name in store.migrate().await? {
+        log::info!("migrated the database: {name}");
+    }
+    Ok(store)
+}
+
+/// The ledger's way into the database.
+fn spend_sink(store: &Store) -> SpendSink {
+    let store = store.clone();
+    Arc::new(move |events| {
+        let store = store.clone();
+        Box::pin(async move {
+            let inserted = store.insert_spend(&events).await.map_err(|error: StoreError| {
+                let text = error.to_string();
+                if error.is_transient() { ShipError::Unavailable(text) } else { ShipError::Rejected(text) }
+            })?;
+            Ok(inserted.inserted as u64)
+        })
+    })
+}
+
+fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+    let default_host = if config.master_key.is_some() { "0.0.0.0" } else { "127.0.0.1" };
+    let host = config.server.host.as_deref().unwrap_or(default_host);
+    let address = (host.trim_matches(['[', ']']), config.server.port);
+    TcpListener::bind(address).with_context(|| format!("cannot listen on {host}:{}", config.server.port))
+}
+
+fn serve(
+    shared: &Arc<Shared>,
+    journal: Journal,
+    credentials: Arc<CredentialTable>,
+    tls: Arc<rustls::ClientConfig>,
+    listener: TcpListener,
+) -> anyhow::Result<Server> {
+    let config = shared.config.server.clone();
+    let for_workers = Arc::clone(shared);
+    let admin = AdminState {
+        store: shared.store.clone(),
+        keys: Arc::clone(&shared.keys),
+        authenticator: Arc::clone(&shared.authenticator),
+    };
+    let mut server = HttpServer::new(move || {
+        let worker = worker(&for_workers, &journal, &credentials, &tls);
+        App::new()
+            .app_data(web::Data::new(worker))
+            .app_data(web::Data::new(admin.clone()))
+            .configure(http::configure)
+    })
+    .keep_alive(config.keep_alive)
+    .client_request_timeout(HEAD_TIMEOUT)
+    .backlog(BACKLOG)
+    .shutdown_timeout(config.shutdown_grace.as_secs())
+    .disable_signals();
+    if config.workers > 0 {
+        server = server.workers(config.workers);
+    }
+    Ok(server.listen(listener)?.run())
+}
+
+/// What the handlers of one worker thread share; called on that thread.
+fn worker(
+    shared: &Arc<Shared>,
+    journal: &Journal,
+    credentials: &Arc<CredentialTable>,
+    tls: &Arc<rustls::ClientConfig>,
+) -> Worker {
+    let config = &shared.config;
+    Worker {
+        router: RouterHandle::start(Arc::clone(&shared.routes)),
+        signer: SignerHandle::start(Arc::clone(credentials)),
+        upstream: UpstreamClient::new(&config.aws, tls),
+        accounts: AccountParts {
+            journal: Rc::new(RefCell::new(journal.writer())),
+            ledger: shared.ledger.clone(),
+            prices: shared.prices,
+            metrics: Arc::clone(&shared.metrics),
+            access_log: config.access_log,
+            max_inspected_bytes: config.limits.max_inspected_bytes,
+        },
+        meter: MeterLimits {
+            silence: config.routing.stream_timeout,
+            drain_timeout: config.limits.drain_timeout,
+            drain_bytes: config.limits.drain_bytes,
+        },
+        shared: Arc::clone(shared),
+    }
+}
+
+/// Waits for SIGTERM or SIGINT; a second one skips the waits.
+async fn stop_at_signal(server: ServerHandle, shared: Arc<Shared>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        log::error!(
+            "signals cannot be received: stop the process with SIGKILL, the journal keeps what it owes"
+        );
+        return;
+    };
+    let mut next_signal = async move || {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    };
+    next_signal().await;
+    shared.begin_to_stop();
+    log::info!("stopping: readiness is red, requests under way finish");
+    tokio::select! {
+        () = stop_gently(&server, &shared) => {}
+        () = next_signal() => log::warn!("stopping at once"),
+    }
+    server.stop(false).await;
+}
+
+async fn stop_gently(server: &ServerHandle, shared: &Shared) {
+    let config = &shared.config.server;
+    tokio::time::sleep(config.lame_duck).await;
+    let deadline = Instant::now() + config.shutdown_grace;
+    let graceful = server.stop(true);
+    let no_request = async {
+        while shared.requests_under_way() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(STOP_POLL).await;
+        }
+        // Idle keep-alive connections need not be waited for, answers on their last bytes must be.
+        tokio::time::sleep(CLOSE_GRACE).await;
+    };
+    tokio::select! { () = graceful => {}, () = no_request => {} }
+}

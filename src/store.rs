@@ -22,7 +22,7 @@ use diesel_async::pooled_connection::deadpool::Pool;
 use tokio::runtime::Handle;
 
 pub use self::error::{StoreError, TakenName};
-pub use self::keys::{KeyFilter, KeyPatch, KeyRecord};
+pub use self::keys::{KeyFilter, KeyPatch, KeyRecord, follow_keys};
 pub use self::postgres::url::DatabaseUrlError;
 pub use self::spend::{InsertedSpend, SpendFilter};
 use self::sqlite::SqlitePools;

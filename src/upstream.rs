@@ -82,7 +82,8 @@ impl UpstreamClient {
         let question_mark = if head.query.is_empty() { "" } else { "?" };
         // Always http: where TLS is wanted, the connector of that client speaks it, beneath awc.
         let uri = format!("http://{}{}{question_mark}{}", endpoint.authority, head.path, head.query);
-        let uri = actix_http::Uri::try_from(uri).map_err(|error| SendFailure::Unsendable(error.to_string()))?;
+        let uri =
+            actix_http::Uri::try_from(uri).map_err(|error| SendFailure::Unsendable(error.to_string()))?;
         let may_go_without_body = matches!(head.method.as_str(), "GET" | "HEAD" | "DELETE" | "OPTIONS");
         let mut request = client.request(head.method, uri);
         *request.headers_mut() = head.headers;
@@ -135,7 +136,12 @@ fn client(config: &AwsConfig, tls: Option<Arc<rustls::ClientConfig>>) -> awc::Cl
         .conn_lifetime(CONNECTION_LIFETIME)
         .disconnect_timeout(DISCONNECT_TIMEOUT)
         .limit(config.max_connections);
-    awc::Client::builder().connector(connector).disable_timeout().disable_redirects().no_default_headers().finish()
+    awc::Client::builder()
+        .connector(connector)
+        .disable_timeout()
+        .disable_redirects()
+        .no_default_headers()
+        .finish()
 }
 
 /// TLS to AWS: trusts the given certificates (PEM), else the system's store.
@@ -154,7 +160,9 @@ pub fn tls_config(ca_bundle: Option<&[u8]>) -> anyhow::Result<Arc<rustls::Client
             let found = rustls_native_certs::load_native_certs();
             let (added, _) = roots.add_parsable_certificates(found.certs);
             if added == 0 {
-                log::warn!("the system has no CA certificates: TLS to AWS will fail; install ca-certificates or set AWS_CA_BUNDLE");
+                log::warn!(
+                    "the system has no CA certificates: TLS to AWS will fail; install ca-certificates or set AWS_CA_BUNDLE"
+                );
             }
         }
     }

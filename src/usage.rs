@@ -2,12 +2,14 @@
 
 pub mod answer_kind;
 mod chunk_frames;
+mod count;
 pub mod event_stream;
 mod json_members;
 pub mod reader;
 pub mod request_facts;
 mod shapes;
 mod sse;
+mod statements;
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +55,33 @@ pub struct Usage {
     pub latency_optimised: bool,
     /// Size and steps of the images made, as the request asked for them; some models charge by them.
     pub image: Option<ImageShape>,
+}
+
+impl Usage {
+    /// Whether it is the usage of a guardrail.
+    #[must_use]
+    pub fn is_of_guardrail(&self) -> bool {
+        self.units.iter().any(|(unit, _)| unit.is_of_guardrail())
+    }
+}
+
+impl Unit {
+    /// Whether guardrails are billed by it.
+    #[must_use]
+    pub fn is_of_guardrail(self) -> bool {
+        match self {
+            Self::GuardrailTextUnit
+            | Self::GuardrailContentUnit
+            | Self::GuardrailContentImage
+            | Self::GuardrailTopicUnit
+            | Self::GuardrailSensitiveInformationUnit
+            | Self::GuardrailGroundingUnit
+            | Self::GuardrailAutomatedReasoningUnit => true,
+            Self::OutputImage | Self::InputImage | Self::Query | Self::VideoMillis | Self::AudioMillis => {
+                false
+            }
+        }
+    }
 }
 
 /// What an image was asked to be; what the request left to the model is `None`.

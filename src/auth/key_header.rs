@@ -6,7 +6,8 @@ use actix_web::http::header::HeaderMap;
 /// Headers that hold nothing but the key, before `Authorization`.
 const BEFORE_AUTHORIZATION: [&str; 1] = ["x-litellm-api-key"];
 /// Headers that hold nothing but the key, after `Authorization`.
-const AFTER_AUTHORIZATION: [&str; 4] = ["api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key"];
+const AFTER_AUTHORIZATION: [&str; 4] =
+    ["api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key"];
 
 /// The key a client shows: the first header that is present and not empty counts, and a bad key in it is not
 /// made good by a later one.
@@ -64,7 +65,10 @@ mod tests {
     fn check(headers: &[(&str, &str)], configured: Option<&str>, expected: Option<&str>) {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
         }
         assert_eq!(presented_key(&map, configured), expected, "{headers:?}");
     }
@@ -90,17 +94,30 @@ mod tests {
     fn a_sigv4_credential_holds_the_key_as_access_key_id() {
         let scope = "20260101/us-west-2/bedrock/aws4_request, SignedHeaders=host, Signature=0";
         check(&[("authorization", &format!("AWS4-HMAC-SHA256 Credential=sk-1/{scope}"))], None, Some("sk-1"));
-        check(&[("authorization", &format!("AWS4-HMAC-SHA256 Credential=Bearer sk-1/{scope}"))], None, Some("sk-1"));
+        check(
+            &[("authorization", &format!("AWS4-HMAC-SHA256 Credential=Bearer sk-1/{scope}"))],
+            None,
+            Some("sk-1"),
+        );
         check(&[("authorization", "AWS4-HMAC-SHA256 Credential=sk-1")], None, None);
     }
 
     #[test]
     fn the_first_header_present_counts() {
-        let fake_signature = "AWS4-HMAC-SHA256 Credential=fake/20260101/us-west-2/bedrock/aws4_request, Signature=0";
-        check(&[("authorization", fake_signature), ("litellm_user_api_key", "Bearer sk-1")], None, Some("sk-1"));
+        let fake_signature =
+            "AWS4-HMAC-SHA256 Credential=fake/20260101/us-west-2/bedrock/aws4_request, Signature=0";
+        check(
+            &[("authorization", fake_signature), ("litellm_user_api_key", "Bearer sk-1")],
+            None,
+            Some("sk-1"),
+        );
         check(&[("authorization", "Bearer sk-1"), ("x-api-key", "sk-2")], None, Some("sk-1"));
         check(&[("authorization", ""), ("x-api-key", "sk-2")], None, Some("sk-2"));
-        check(&[("authorization", "Bearer sk-1"), ("x-company-key", "Bearer sk-2")], Some("x-company-key"), Some("sk-2"));
+        check(
+            &[("authorization", "Bearer sk-1"), ("x-company-key", "Bearer sk-2")],
+            Some("x-company-key"),
+            Some("sk-2"),
+        );
         check(&[("authorization", "Bearer sk-1")], Some("x-company-key"), None);
         check(&[], None, None);
     }

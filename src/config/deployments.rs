@@ -12,6 +12,7 @@ use super::model::{self, BedrockModel, ModelForm};
 use super::section::{Context, Section};
 use super::setting::{Picodollars, Share, Timeout};
 use super::tree::{Node, NodeValue};
+use super::weights::{Shares, whole_weights};
 use crate::domain::Region;
 
 /// One way to serve a model name.
@@ -83,8 +84,7 @@ pub(super) fn read(
 struct Entry {
     place: Place,
     deployment: DeploymentConfig,
-    /// `weight`, `rpm`, `tpm` as written.
-    shares: [Option<f64>; 3],
+    shares: Shares,
     has_own_id: bool,
 }
 
@@ -92,15 +92,16 @@ type Credentials<'t> = HashMap<String, &'t BTreeMap<String, Node>>;
 
 impl Entry {
     fn read(node: &Node, credentials: &Credentials<'_>, ctx: &mut Context) -> Option<Self> {
+        if !matches!(node.value, NodeValue::Map(_)) {
+            ctx.fault(&node.place, format!("expected model_name and litellm_params, found {}", node.kind()));
+            return None;
+        }
         let mut entry = Section::open(Some(node), node.place.clone(), "model_list", ctx);
         let model_name: Option<String> = entry.get("model_name", ctx);
         let mut params = entry.section("litellm_params", ctx);
         let info_node = entry.take("model_info", ctx);
         let mut info = Section::open(info_node, node.place.key("model_info"), "model_list.model_info", ctx);
         entry.ignore_rest(ctx, |_| false);
-
-        let name = params.get::<String>("litellm_credential_name", ctx);
-        fill_from_credential(&mut params, name.as_deref(), credentials, ctx);
         let (model, model_of_prices) = served_model(&mut params, model_name.as_deref(), ctx)?;
         let Some(model_name) = model_name else {
             ctx.fault(&node.place.key("model_name"), "is missing; it is the name clients call the model by");
@@ -110,34 +111,48 @@ impl Entry {
             let problem = "holds * but model_name does not; write the same wildcard in both";
             ctx.fault(&params.place.key("model"), problem);
         }
-        let region: Option<Region> = params.get("aws_region_name", ctx);
-        let api_base: Option<Url> = params.get("api_base", ctx);
-        let runtime_endpoint: Option<Url> = params.get("aws_bedrock_runtime_endpoint", ctx);
-        let own_id = info.get::<String>("id", ctx);
-        let base_model = info.get::<String>("base_model", ctx).map(without_prefixes);
-        let prices = own_prices(&mut params, &mut info, ctx);
+        let credential = params.get::<String>("litellm_credential_name", ctx);
+        fill_from_credential(&mut params, credential.as_deref(), credentials, ctx);
         let shares = ["weight", "rpm", "tpm"].map(|key| params.get::<Share>(key, ctx).map(|share| share.0));
-        let has_own_id = own_id.is_some();
-        let mut deployment = DeploymentConfig {
-            id: own_id.unwrap_or_default(),
-            model_name,
-            model_id: model.model_id,
-            region: region.or(model.region),
-            endpoint: api_base.or(runtime_endpoint),
-            identity: IdentityConfig::read(&mut params, ctx),
-            weight: 1,
-            order: params.get("order", ctx).unwrap_or(UNORDERED),
-            timeout: params.get::<Timeout>("timeout", ctx).map(|timeout| timeout.0),
-            stream_timeout: params.get::<Timeout>("stream_timeout", ctx).map(|timeout| timeout.0),
-            base_model: base_model.or(model_of_prices),
-            prices,
-            model_info: info_node.map_or_else(|| serde_json::json!({}), Node::to_json),
-        };
+        let mut deployment = DeploymentConfig::read(model_name, model, &mut params, &mut info, ctx);
+        deployment.base_model = deployment.base_model.or(model_of_prices);
+        deployment.model_info = info_node.map_or_else(|| serde_json::json!({}), Node::to_json);
         params.ignore_rest(ctx, |meant| meant.starts_with("aws_") || meant == "api_key");
+        let has_own_id = !deployment.id.is_empty();
         if !has_own_id {
             deployment.id = hashed_id(&deployment);
         }
         Some(Self { place: node.place.clone(), deployment, shares, has_own_id })
+    }
+}
+
+impl DeploymentConfig {
+    /// What `litellm_params` and `model_info` say of one deployment, apart from others.
+    fn read(
+        model_name: String,
+        model: BedrockModel,
+        params: &mut Section<'_>,
+        info: &mut Section<'_>,
+        ctx: &mut Context,
+    ) -> Self {
+        let region: Option<Region> = params.get("aws_region_name", ctx);
+        let api_base: Option<Url> = params.get("api_base", ctx);
+        let runtime_endpoint: Option<Url> = params.get("aws_bedrock_runtime_endpoint", ctx);
+        Self {
+            id: info.get("id", ctx).unwrap_or_default(),
+            model_name,
+            model_id: model.model_id,
+            region: region.or(model.region),
+            endpoint: api_base.or(runtime_endpoint),
+            identity: IdentityConfig::read(params, ctx),
+            weight: 1,
+            order: params.get("order", ctx).unwrap_or(UNORDERED),
+            timeout: params.get::<Timeout>("timeout", ctx).map(|timeout| timeout.0),
+            stream_timeout: params.get::<Timeout>("stream_timeout", ctx).map(|timeout| timeout.0),
+            base_model: info.get("base_model", ctx).map(without_prefixes),
+            prices: own_prices(params, info, ctx),
+            model_info: serde_json::Value::Null,
+        }
     }
 }
 
@@ -242,37 +257,18 @@ fn fill_from_credential<'t>(
     }
 }
 
-/// Among the deployments of one name, the first of `weight`, `rpm` and `tpm` that any of them has decides; one
-/// without it counts as 1.
+/// Weights count among the deployments of one name.
 fn settle_weights(entries: &mut [Entry]) {
     let mut groups: HashMap<String, Vec<&mut Entry>> = HashMap::new();
     for entry in entries {
         groups.entry(entry.deployment.model_name.clone()).or_default().push(entry);
     }
-    for group in groups.values_mut() {
-        let share_of = |entry: &Entry, kind: usize| entry.shares.get(kind).copied().flatten();
-        let Some(kind) = (0..3).find(|kind| group.iter().any(|entry| share_of(entry, *kind).is_some()))
-        else {
-            continue;
-        };
-        let shares: Vec<f64> = group.iter().map(|entry| share_of(entry, kind).unwrap_or(1.0)).collect();
-        for (entry, weight) in group.iter_mut().zip(whole_weights(&shares)) {
+    for group in groups.into_values() {
+        let shares: Vec<Shares> = group.iter().map(|entry| entry.shares).collect();
+        for (entry, weight) in group.into_iter().zip(whole_weights(&shares)) {
             entry.deployment.weight = weight;
         }
     }
-}
-
-/// Largest weight that shares are scaled down to.
-const MAX_WEIGHT: f64 = 1_000_000.0;
-
-/// Whole numbers in the proportions of the shares; only a share of 0 becomes 0.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and MAX_WEIGHT")]
-fn whole_weights(shares: &[f64]) -> Vec<u32> {
-    let largest = shares.iter().copied().fold(0.0, f64::max);
-    let all_whole = shares.iter().all(|share| share.fract() == 0.0);
-    let scale = if all_whole && largest <= MAX_WEIGHT { 1.0 } else { MAX_WEIGHT / largest };
-    let whole = |share: f64| if share > 0.0 { (share * scale).round().max(1.0) as u32 } else { 0 };
-    shares.iter().map(|share| whole(*share)).collect()
 }
 
 /// A stable id of what the entry stands for, without its secrets.

@@ -78,7 +78,12 @@ impl Reading {
     fn file(&mut self, path: &Path, by: &Place, above: &mut Vec<PathBuf>) {
         let identity = match path.canonicalize() {
             Ok(identity) => identity,
-            Err(error) => return self.fault(by, format!("{} cannot be read: {error}", path.display())),
+            Err(error) if by.path.is_empty() => return self.fault(by, format!("cannot be read: {error}")),
+            Err(error) => {
+                let problem =
+                    format!("{} cannot be read: {error}; add it or remove this include", path.display());
+                return self.fault(by, problem);
+            }
         };
         if above.contains(&identity) {
             return self.fault(by, format!("includes {} in a circle; remove this include", path.display()));

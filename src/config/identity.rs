@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use super::fault::Place;
 use super::section::{Context, Section};
 use super::tree::{Node, NodeValue};
 use crate::domain::Secret;
@@ -45,11 +46,13 @@ impl IdentityConfig {
     pub(super) fn of_environment(ctx: &mut Context) -> Self {
         let mut identity = Self::default();
         identity.fill_from_environment(ctx);
+        identity.resolve_web_identity(&Place::variable("AWS_WEB_IDENTITY_TOKEN"), ctx);
         identity
     }
 
     /// Reads an entry's `aws_*` parameters and `api_key`.
     pub(super) fn read(params: &mut Section<'_>, ctx: &mut Context) -> Self {
+        let names_keys = params.holds("aws_access_key_id") && params.holds("aws_secret_access_key");
         let mut identity = Self {
             access_key_id: params.get("aws_access_key_id", ctx),
             secret_access_key: params.get("aws_secret_access_key", ctx),
@@ -63,12 +66,11 @@ impl IdentityConfig {
             sts_endpoint: params.get("aws_sts_endpoint", ctx),
             bearer_token: params.get("api_key", ctx),
         };
-        identity.complete_static_keys(params, ctx);
+        if !names_keys {
+            identity.complete_static_keys(params, ctx);
+        }
         identity.fill_from_environment(ctx);
-        identity.web_identity_token = identity.web_identity_token.take().and_then(|token| {
-            let token = without_oidc(&token, ctx);
-            token.map_err(|problem| ctx.fault(&params.place.key("aws_web_identity_token"), problem)).ok()
-        });
+        identity.resolve_web_identity(&params.place.key("aws_web_identity_token"), ctx);
         let has_token_alone = identity.web_identity_token.is_some() && identity.role_arn.is_none();
         if has_token_alone {
             let problem = "needs the role it is exchanged for; set aws_role_name";
@@ -91,10 +93,15 @@ impl IdentityConfig {
             _ if self.session_token.is_some() && self.access_key_id.is_none() => "aws_access_key_id",
             _ => return,
         };
-        ctx.fault(
-            &params.place.key(missing),
-            "is missing, or could not be read, beside the other credentials",
-        );
+        ctx.fault(&params.place.key(missing), "is missing beside the other half of the credentials");
+    }
+
+    fn resolve_web_identity(&mut self, place: &Place, ctx: &mut Context) {
+        let Some(token) = self.web_identity_token.take() else { return };
+        match without_oidc(&token, ctx) {
+            Ok(token) => self.web_identity_token = Some(token),
+            Err(problem) => ctx.fault(place, problem),
+        }
     }
 
     /// What is not set comes from the environment, as in LiteLLM, but never over what the entry names itself:

@@ -285,4 +285,16 @@ mod tests {
             assert!(parse(model, None).is_err(), "{model}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_becomes_an_id_that_could_leave_its_place(text in "(bedrock/|converse/|us-east-1/|arn:|%[0-9a-f]{2}|[./:*a?# \\PC]){0,12}") {
+            if let Ok(ModelForm::Bedrock(model)) = parse(&text, Some("bedrock")) {
+                let is_plain = |c: char| c.is_ascii_graphic() && !"?#%\\\"<>".contains(c);
+                proptest::prop_assert!(model.model_id.chars().all(is_plain));
+                proptest::prop_assert!(model.model_id.contains(|c| c != '.'));
+                proptest::prop_assert!(is_arn(&model.model_id) || !model.model_id.contains('/'));
+            }
+        }
+    }
 }

@@ -138,4 +138,15 @@ mod tests {
         }
         assert_eq!(picodollars("0e-2147483648"), Ok(0), "the smallest exponent does not overflow");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn every_amount_survives_its_decimal(amount in 0..i64::MAX, exponent in -9_i32..9) {
+            let (whole, fraction) = (amount / 1_000_000_000_000, amount % 1_000_000_000_000);
+            proptest::prop_assert_eq!(picodollars(&format!("{whole}.{fraction:012}")), Ok(amount));
+            let shifted = format!("{amount}e{exponent}");
+            let expected = 10_i128.pow((12 + exponent).unsigned_abs()).saturating_mul(amount.into());
+            proptest::prop_assert_eq!(picodollars(&shifted).ok(), i64::try_from(expected).ok());
+        }
+    }
 }

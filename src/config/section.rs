@@ -12,6 +12,9 @@ use super::tree::{Node, NodeValue, Scalar};
 /// What marks a text as the name of an environment variable.
 const ENVIRONMENT_PREFIX: &str = "os.environ/";
 
+/// Settings of LiteLLM that bedgate does not use and that look like a slip of one it does.
+const OF_LITELLM: [&str; 1] = ["callbacks"];
+
 /// What reading a configuration gathers beside its settings.
 pub(super) struct Context {
     pub(super) environment: Environment,
@@ -136,6 +139,11 @@ impl<'t> Section<'t> {
         Section::open(node, self.place.key(key), &name, ctx)
     }
 
+    /// Whether something is written under a key that was not taken yet.
+    pub(super) fn holds(&self, key: &str) -> bool {
+        self.rest.get(key).is_some_and(|node| !node.is_blank())
+    }
+
     /// The node under a key, also a null one.
     pub(super) fn take(&mut self, key: &'static str, ctx: &mut Context) -> Option<&'t Node> {
         self.asked.push(key);
@@ -171,7 +179,8 @@ impl<'t> Section<'t> {
     /// or as whom bedgate calls.
     pub(super) fn ignore_rest(self, ctx: &mut Context, is_grave: impl Fn(&str) -> bool) {
         for (key, node) in self.rest {
-            match nearest(key, self.asked.iter().copied()) {
+            let known = self.asked.iter().copied().filter(|_| !OF_LITELLM.contains(&key));
+            match nearest(key, known) {
                 Some(meant) if is_grave(meant) => {
                     ctx.fault(&node.place, format!("is not a known setting; did you mean {meant}?"));
                 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_yaml::Value;
 
 use super::fault::{Fault, Place};
+use super::yaml;
 
 /// A value and where it was written. Has no `Debug`: it may hold secrets.
 #[derive(Clone)]
@@ -42,7 +43,7 @@ impl Node {
         let fault = |problem| Fault { place: place.clone(), problem };
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut document: Value =
-            serde_yaml::from_str(text).map_err(|error| fault(format!("is not valid YAML: {error}")))?;
+            yaml::parse(text).map_err(|error| fault(format!("is not valid YAML: {error}")))?;
         document.apply_merge().map_err(|error| fault(format!("has a wrong merge key (<<): {error}")))?;
         let node = Self::of_value(document, place.clone())?;
         match node.value {

@@ -43,7 +43,7 @@ impl Ballast {
             Ok(()) => self.is_spent.store(false, Ordering::Relaxed),
             Err(error) => {
                 let _already_gone = std::fs::remove_file(&self.path);
-                log::warn!("no room on disk for the ballast of the journal, requests are refused: {error}");
+                log::debug!("still no room on disk for the ballast of the journal: {error}");
             }
         }
     }

@@ -50,11 +50,16 @@ pub fn may_use_model(key: &KeyRecord, model: &str) -> bool {
 ///
 /// # Errors
 /// `AccessDeniedException` that names the operation.
-pub fn require_operation(caller: &Caller, operation: &Operation, full_path: &str) -> Result<(), GatewayError> {
+pub fn require_operation(
+    caller: &Caller,
+    operation: &Operation,
+    full_path: &str,
+) -> Result<(), GatewayError> {
     let Some(key) = caller.key() else { return Ok(()) };
     let is_write = operation.access == Access::Write;
     let admits = |entry: &String| admits_route(entry, full_path, is_write);
-    let allowed = if key.allowed_routes.is_empty() { !is_write } else { key.allowed_routes.iter().any(admits) };
+    let allowed =
+        if key.allowed_routes.is_empty() { !is_write } else { key.allowed_routes.iter().any(admits) };
     if allowed {
         return Ok(());
     }
@@ -63,7 +68,10 @@ pub fn require_operation(caller: &Caller, operation: &Operation, full_path: &str
     } else {
         "its `allowed_routes` do not include the path"
     };
-    Err(GatewayError::AccessDenied(format!("this key may not call {} ({full_path}): {reason}", operation.name)))
+    Err(GatewayError::AccessDenied(format!(
+        "this key may not call {} ({full_path}): {reason}",
+        operation.name
+    )))
 }
 
 /// Whether one entry of `allowed_routes` admits a path. `/bedrock/*` and the route groups stand for what any

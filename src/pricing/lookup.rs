@@ -46,6 +46,11 @@ pub(super) fn find<'a>(
     book.sized_image(id, image).or_else(|| book.entry(id)).or_else(|| book.base_entry(id))
 }
 
+/// The entry of guardrails, which have prices of their own whatever model they stand before.
+pub(super) fn find_guardrails<'a>(entries: &'a HashMap<String, Entry>, region: &str) -> Option<Named<'a>> {
+    Book { entries, region }.entry("guardrails")
+}
+
 /// The model id that an id or ARN names; `None` for an ARN that does not tell.
 #[must_use]
 pub fn id_of(model_id: &str) -> Option<&str> {
@@ -93,13 +98,15 @@ impl<'a> Book<'a, '_> {
     fn base_entry(&self, id: &str) -> Option<Named<'a>> {
         let (prefix, base) = split_profile(id)?;
         let found = self.entry(base)?;
-        let is_priced_apart = |profile: &&str| {
+        let is_priced_apart = |profile: &str| {
             let sibling = self.entries.get(&format!("{profile}{base}"));
             sibling.is_some_and(|sibling| differs(sibling, found.1))
         };
         let geographic =
             || PROFILE_PREFIXES.iter().filter(|prefix| !matches!(**prefix, "global." | "us-gov."));
-        let may_differ = prefix != "global." && geographic().any(|profile| is_priced_apart(&profile));
+        // In GovCloud only the region's own entry was found; `global.` costs what the base costs.
+        let may_differ =
+            !matches!(prefix, "global." | "us-gov.") && geographic().any(|profile| is_priced_apart(profile));
         (!may_differ).then_some(found)
     }
 

@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn every_list_price_can_be_read() {
         let entries = builtin().unwrap();
-        assert_eq!(entries.len(), 499);
+        assert_eq!(entries.len(), 500);
         let nova = &entries["amazon.nova-2-pro-preview-20251202-v1:0"];
         assert_eq!(nova.rate("cache_read_input_token_cost"), Some(546_875));
         assert_eq!(nova.max_output_tokens, Some(64_000));

@@ -99,23 +99,28 @@ impl Rates<'_> {
         Charge { cost: Some(cost), basis: CostBasis::Exact, price: entry.map(|entry| Price { entry, rates }) }
     }
 
-    /// The rate of the first of these fields that has one under its full name.
+    /// The rate of the first of these fields that has one under its full name: the deployment's own before
+    /// the list's, and none of the list's for a kind whose plain price is the deployment's own.
     fn rate(&self, fields: &[&'static str], suffix: &Suffix) -> Option<Rate> {
-        fields.iter().find_map(|field| {
-            let full = format!("{field}{suffix}");
-            if self.own.contains_key(*field) {
-                let flat = format!("{field}{}", Suffix { threshold: None, ..*suffix });
-                let own = |name: String| {
-                    self.own.get(&name).map(|rate| Rate { picodollars: *rate, field: name, is_own: true })
-                };
-                return own(full).or_else(|| own(flat));
-            }
-            if let Some(rate) = self.own.get(&full) {
-                return Some(Rate { field: full, picodollars: *rate, is_own: true });
-            }
-            let picodollars = self.entry?.1.rate(&full)?;
-            Some(Rate { field: full, picodollars, is_own: false })
+        let own = fields.iter().find_map(|field| self.own_rate(field, suffix));
+        if own.is_some() || fields.iter().any(|field| self.own.contains_key(*field)) {
+            return own;
+        }
+        let (_, entry) = self.entry?;
+        fields.iter().map(|field| format!("{field}{suffix}")).find_map(|field| {
+            let picodollars = entry.rate(&field)?;
+            Some(Rate { field, picodollars, is_own: false })
         })
+    }
+
+    /// The deployment's own rate; its plain price holds at any length of prompt.
+    fn own_rate(&self, field: &str, suffix: &Suffix) -> Option<Rate> {
+        let named = |field: String| {
+            let picodollars = *self.own.get(&field)?;
+            Some(Rate { field, picodollars, is_own: true })
+        };
+        let flat = Suffix { threshold: None, ..*suffix };
+        named(format!("{field}{suffix}")).or_else(|| named(format!("{field}{flat}")))
     }
 
     /// The highest threshold, in thousands of tokens, that the prompt is longer than.
@@ -191,22 +196,25 @@ fn unit_fields(unit: Unit) -> (&'static [&'static str], i128) {
         Unit::VideoMillis => (&["input_cost_per_video_per_second"], 1),
         Unit::AudioMillis => (&["input_cost_per_audio_per_second"], 1),
         Unit::GuardrailTextUnit => (&["guardrail_cost_per_unit"], FEMTO_PER_PICO),
+        Unit::GuardrailContentImage => (&["guardrail_cost_per_unit.contentPolicyImageUnits"], FEMTO_PER_PICO),
         Unit::GuardrailContentUnit => {
-            (&["guardrail_content_cost_per_unit", "guardrail_cost_per_unit"], FEMTO_PER_PICO)
+            (&["guardrail_cost_per_unit.contentPolicyUnits", "guardrail_cost_per_unit"], FEMTO_PER_PICO)
         }
-        Unit::GuardrailContentImage => (&["guardrail_content_cost_per_image"], FEMTO_PER_PICO),
         Unit::GuardrailTopicUnit => {
-            (&["guardrail_topic_cost_per_unit", "guardrail_cost_per_unit"], FEMTO_PER_PICO)
+            (&["guardrail_cost_per_unit.topicPolicyUnits", "guardrail_cost_per_unit"], FEMTO_PER_PICO)
         }
-        Unit::GuardrailSensitiveInformationUnit => {
-            (&["guardrail_sensitive_information_cost_per_unit", "guardrail_cost_per_unit"], FEMTO_PER_PICO)
-        }
-        Unit::GuardrailGroundingUnit => {
-            (&["guardrail_grounding_cost_per_unit", "guardrail_cost_per_unit"], FEMTO_PER_PICO)
-        }
-        Unit::GuardrailAutomatedReasoningUnit => {
-            (&["guardrail_automated_reasoning_cost_per_unit", "guardrail_cost_per_unit"], FEMTO_PER_PICO)
-        }
+        Unit::GuardrailSensitiveInformationUnit => (
+            &["guardrail_cost_per_unit.sensitiveInformationPolicyUnits", "guardrail_cost_per_unit"],
+            FEMTO_PER_PICO,
+        ),
+        Unit::GuardrailGroundingUnit => (
+            &["guardrail_cost_per_unit.contextualGroundingPolicyUnits", "guardrail_cost_per_unit"],
+            FEMTO_PER_PICO,
+        ),
+        Unit::GuardrailAutomatedReasoningUnit => (
+            &["guardrail_cost_per_unit.automatedReasoningPolicyUnits", "guardrail_cost_per_unit"],
+            FEMTO_PER_PICO,
+        ),
     }
 }
 

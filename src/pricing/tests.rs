@@ -1,1 +1,253 @@
+use proptest::prelude::*;
 
+use super::*;
+use crate::usage::{ServiceTier, Unit};
+
+#[path = "answers_tests.rs"]
+mod answers;
+
+fn entry_of(model_id: &str, region: &str, base_model: Option<&str>) -> Option<String> {
+    let own = BTreeMap::new();
+    let usage = Usage { input_tokens: 1, ..Usage::default() };
+    let query = PriceQuery { model_id, region, base_model, own: &own };
+    PriceBook::builtin().price(&query, &usage).price.map(|price| price.entry)
+}
+
+#[test]
+fn every_form_of_an_id_finds_its_entry() {
+    let haiku = "anthropic.claude-3-haiku-20240307-v1:0";
+    for (model, region, expected) in [
+        (haiku, "us-east-1", Some(haiku)),
+        ("us.amazon.nova-lite-v1:0", "us-east-1", Some("us.amazon.nova-lite-v1:0")),
+        // The region's own price before the general one.
+        ("anthropic.claude-opus-5", "us-gov-west-1", Some("bedrock/us-gov-west-1/anthropic.claude-opus-5")),
+        ("moonshotai.kimi-k2.5", "sa-east-1", Some("bedrock/sa-east-1/moonshotai.kimi-k2.5")),
+        ("moonshotai.kimi-k2.5", "eu-west-3", Some("moonshotai.kimi-k2.5")),
+        ("moonshotai.kimi-k2-thinking", "eu-west-3", Some("bedrock/moonshotai.kimi-k2-thinking")),
+        // GovCloud and China prices differ: the general entry says nothing about them.
+        ("moonshotai.kimi-k2.5", "us-gov-west-1", None),
+        (haiku, "cn-north-1", None),
+        ("us-gov.anthropic.claude-opus-5", "us-gov-east-1", Some("us-gov.anthropic.claude-opus-5")),
+        ("us-gov.amazon.nova-pro-v1:0", "us-gov-west-1", Some("bedrock/us-gov-west-1/amazon.nova-pro-v1:0")),
+        // Mantle.
+        ("openai.gpt-5.5", "us-east-1", Some("bedrock_mantle/openai.gpt-5.5")),
+        ("xai.grok-4.6", "us-gov-west-1", Some("bedrock_mantle/us-gov-west-1/xai.grok-4.6")),
+        // Spellings of the version.
+        ("anthropic.claude-3-haiku-20240307-v1:0:200k", "us-east-1", Some(haiku)),
+        ("anthropic.claude-3-haiku-20240307-v1", "us-east-1", Some(haiku)),
+        ("anthropic.claude-opus-5:0", "us-east-1", Some("anthropic.claude-opus-5")),
+        ("anthropic.claude-v2", "ap-southeast-2", None),
+        // Profiles without an entry.
+        ("global.amazon.nova-pro-v1:0", "us-east-1", Some("amazon.nova-pro-v1:0")),
+        ("us.qwen.qwen3-32b-v1:0", "us-east-1", Some("qwen.qwen3-32b-v1:0")),
+        ("ca.amazon.nova-lite-v1:0", "ca-central-1", None),
+        ("ca.anthropic.claude-sonnet-4-6", "ca-central-1", None),
+        // Never upward, from a base to a profile.
+        ("deepseek.r1-v1:0", "us-east-1", None),
+        // ARNs.
+        (
+            "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-3-haiku-20240307-v1:0",
+            "us-east-1",
+            Some(haiku),
+        ),
+        (
+            "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-lite-v1:0",
+            "us-east-1",
+            Some("us.amazon.nova-lite-v1:0"),
+        ),
+        ("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc", "us-east-1", None),
+        ("arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc", "us-east-1", None),
+        ("arn:aws:bedrock:us-east-1:123456789012:imported-model/abc", "us-east-1", None),
+        ("arn:", "us-east-1", None),
+        ("", "us-east-1", None),
+        ("vendor.model", "us-east-1", None),
+        ("us.", "us-east-1", None),
+        ("us-east-1/1-month-commitment/anthropic.claude-v1", "us-east-1", None),
+    ] {
+        assert_eq!(entry_of(model, region, None).as_deref(), expected, "{model} in {region}");
+    }
+}
+
+#[test]
+fn every_model_of_the_list_is_found_by_its_own_id() {
+    let book = PriceBook::builtin();
+    let models = book.entries.iter().filter(|(name, entry)| {
+        !name.contains('/') && !name.starts_with("us-gov.") && entry.rate("input_cost_per_token").is_some()
+    });
+    for (name, _) in models {
+        let found = entry_of(name, "us-east-1", None);
+        let regional = format!("bedrock/us-east-1/{name}");
+        assert!(found.as_ref() == Some(name) || found == Some(regional), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn the_base_model_speaks_for_an_opaque_arn() {
+    let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
+    for (base_model, expected) in [
+        ("amazon.nova-lite-v1:0", Some("amazon.nova-lite-v1:0")),
+        ("bedrock/amazon.nova-lite-v1:0", Some("amazon.nova-lite-v1:0")),
+        ("bedrock/converse/us.amazon.nova-lite-v1:0", Some("us.amazon.nova-lite-v1:0")),
+        ("vendor.model", None),
+    ] {
+        assert_eq!(entry_of(arn, "us-east-1", Some(base_model)).as_deref(), expected, "{base_model}");
+    }
+}
+
+fn price(own: &[(&str, i64)], usage: &Usage) -> Charge {
+    let own: BTreeMap<String, i64> = own.iter().map(|(field, rate)| ((*field).to_owned(), *rate)).collect();
+    let model_id = "anthropic.claude-sonnet-4-20250514-v1:0";
+    let query = PriceQuery { model_id, region: "us-east-1", base_model: None, own: &own };
+    PriceBook::builtin().price(&query, usage)
+}
+
+#[test]
+fn own_prices_come_first_kind_by_kind() {
+    let usage = Usage { input_tokens: 1_000, output_tokens: 100, ..Usage::default() };
+    let input = ("input_cost_per_token", 1_000_000);
+    let output = ("output_cost_per_token", 2_000_000);
+    let charge = price(&[input, output], &usage);
+    assert_eq!(charge.cost, Some(NanoUsd(1_200_000)));
+    let rates =
+        vec![("input_cost_per_token".to_owned(), 1_000_000), ("output_cost_per_token".to_owned(), 2_000_000)];
+    assert_eq!(charge.price, Some(Price { entry: "config".to_owned(), rates }));
+
+    let charge = price(&[input], &usage);
+    assert_eq!(charge.cost, Some(NanoUsd(2_500_000)));
+    assert_eq!(charge.price.unwrap().entry, "config, anthropic.claude-sonnet-4-20250514-v1:0");
+
+    assert_eq!(
+        price(&[("input_cost_per_token", 0), ("output_cost_per_token", 0)], &usage).cost,
+        Some(NanoUsd::ZERO)
+    );
+}
+
+#[test]
+fn an_own_price_holds_for_long_prompts_too_unless_it_says_otherwise() {
+    let long = Usage { input_tokens: 300_000, ..Usage::default() };
+    assert_eq!(price(&[], &long).cost, Some(NanoUsd(1_800_000_000)));
+    let plain = ("input_cost_per_token", 1_000_000);
+    assert_eq!(price(&[plain], &long).cost, Some(NanoUsd(300_000_000)));
+    let above = ("input_cost_per_token_above_200k_tokens", 2_000_000);
+    assert_eq!(price(&[plain, above], &long).cost, Some(NanoUsd(600_000_000)));
+}
+
+#[test]
+fn a_tier_is_charged_at_its_own_price_only() {
+    let flex = Usage { input_tokens: 1_000, tier: ServiceTier::Flex, ..Usage::default() };
+    assert_eq!(price(&[], &flex), Charge::UNPRICED);
+    assert_eq!(price(&[("input_cost_per_token", 1_000_000)], &flex), Charge::UNPRICED);
+    assert_eq!(price(&[("input_cost_per_token_flex", 500_000)], &flex).cost, Some(NanoUsd(500_000)));
+    let fast = Usage { input_tokens: 1_000, latency_optimised: true, ..Usage::default() };
+    assert_eq!(price(&[], &fast), Charge::UNPRICED);
+    assert_eq!(
+        price(&[("input_cost_per_token_latency_optimized", 500_000)], &fast).cost,
+        Some(NanoUsd(500_000))
+    );
+}
+
+#[test]
+fn a_long_prompt_without_a_price_for_its_hour_of_cache_is_unpriced() {
+    let usage = Usage { input_tokens: 250_000, cache_write_1h_tokens: 1, ..Usage::default() };
+    assert_eq!(price(&[], &usage), Charge::UNPRICED);
+}
+
+#[test]
+fn units_are_charged_by_their_own_price() {
+    for (unit, count, field, picodollars, nano_usd) in [
+        (Unit::OutputImage, 2, "output_cost_per_image", 40_000_000_000, 80_000_000),
+        (Unit::Query, 3, "input_cost_per_query", 2_000_000_000, 6_000_000),
+        (Unit::VideoMillis, 1_500, "input_cost_per_video_per_second", 700_000_000, 1_050_000),
+        (Unit::AudioMillis, 1, "input_cost_per_audio_per_second", 140_000_000, 140),
+        (Unit::GuardrailTextUnit, 4, "guardrail_cost_per_unit", 150_000_000, 600_000),
+    ] {
+        let usage = Usage { units: vec![(unit, count)], ..Usage::default() };
+        assert_eq!(price(&[], &usage), Charge::UNPRICED, "{unit:?}");
+        assert_eq!(price(&[(field, picodollars)], &usage).cost, Some(NanoUsd(nano_usd)), "{unit:?}");
+    }
+}
+
+#[test]
+fn guardrails_have_prices_of_their_own() {
+    let usage = Usage { units: vec![(Unit::GuardrailTopicUnit, 4)], ..Usage::default() };
+    let charge = price(&[], &usage);
+    assert_eq!(
+        (charge.cost, charge.price.unwrap().entry.as_str()),
+        (Some(NanoUsd(600_000)), "bedrock/guardrails")
+    );
+    assert_eq!(price(&[("guardrail_cost_per_unit", 100_000_000)], &usage).cost, Some(NanoUsd(400_000)));
+    let topics = ("guardrail_cost_per_unit.topicPolicyUnits", 50_000_000);
+    assert_eq!(
+        price(&[("guardrail_cost_per_unit", 100_000_000), topics], &usage).cost,
+        Some(NanoUsd(200_000))
+    );
+}
+
+#[test]
+fn absurd_counts_are_unpriced_not_wrapped() {
+    let usage = Usage { input_tokens: u64::MAX, output_tokens: u64::MAX, ..Usage::default() };
+    assert_eq!(price(&[], &usage), Charge::UNPRICED);
+    assert_eq!(
+        price(&[("input_cost_per_token", i64::MAX), ("output_cost_per_token", i64::MAX)], &usage),
+        Charge::UNPRICED
+    );
+}
+
+#[test]
+fn the_worst_case_takes_the_dearest_price_and_the_longest_answer() {
+    let worst = |model_id, input, output| {
+        let own = BTreeMap::new();
+        let query = PriceQuery { model_id, region: "us-east-1", base_model: None, own: &own };
+        PriceBook::builtin().worst_case(&query, input, output).map(|cost| cost.0)
+    };
+    let sonnet = "anthropic.claude-sonnet-4-20250514-v1:0";
+    assert_eq!(worst("amazon.nova-lite-v1:0", 1_000, Some(100)), Some(84_000));
+    // All of it written to the cache.
+    assert_eq!(worst(sonnet, 1_000, Some(100)), Some(3_750_000 + 1_500_000));
+    assert_eq!(worst(sonnet, 200_001, Some(0)), Some(200_001 * 7_500));
+    // Nothing asked for: the longest answer the model gives.
+    assert_eq!(worst(sonnet, 0, None), Some(64_000 * 15_000));
+    assert_eq!(worst("amazon.titan-embed-text-v2:0", 1_000, None), Some(20_000));
+    assert_eq!(worst("us.twelvelabs.pegasus-1-2-v1:0", 1_000, Some(1)), None);
+    assert_eq!(worst("vendor.model", 1, Some(1)), None);
+    assert_eq!(worst("anthropic.claude-mythos-preview", 1, None), Some(0));
+}
+
+/// The reference: rounds by comparing the remainder in whole numbers, without any of the code under test.
+fn half_even(femtodollars: i128) -> i128 {
+    let (low, million) = (femtodollars.div_euclid(1_000_000), 1_000_000);
+    let (to_low, to_high) = (femtodollars - low * million, (low + 1) * million - femtodollars);
+    match to_low.cmp(&to_high) {
+        std::cmp::Ordering::Less => low,
+        std::cmp::Ordering::Greater => low + 1,
+        std::cmp::Ordering::Equal => low + low.rem_euclid(2),
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_rounding_is_half_to_even(whole in -1_000_000_i128..1_000_000, rest in prop_oneof![Just(500_000), Just(499_999), Just(500_001), 0_i128..1_000_000]) {
+        let amount = whole * 1_000_000 + rest;
+        prop_assert_eq!(i128::from(rates::round_to_nano(amount).unwrap().0), half_even(amount));
+    }
+
+    #[test]
+    fn a_cost_is_the_rounded_sum_of_counts_times_prices(
+        counts in prop::array::uniform5(0_u64..2_000_000),
+        prices in prop::array::uniform5(0_i64..100_000_000),
+    ) {
+        let [input, output, read, five_minutes, one_hour] = counts;
+        let usage = Usage {
+            input_tokens: input,
+            output_tokens: output,
+            cache_read_tokens: read,
+            cache_write_5m_tokens: five_minutes,
+            cache_write_1h_tokens: one_hour,
+            ..Usage::default()
+        };
+        let fields = ["input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost", "cache_creation_input_token_cost", "cache_creation_input_token_cost_above_1hr"];
+        let own: Vec<_> = fields.into_iter().zip(prices).collect();
+        let exact: i128 = counts.into_iter().zip(prices).map(|(count, rate)| i128::from(count) * i128::from(rate) * 1_000).sum();
+        prop_assert_eq!(price(&own, &usage).cost.map(|cost| i128::from(cost.0)), Some(half_even(exact)));
+    }
+}

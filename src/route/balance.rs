@@ -62,7 +62,12 @@ pub(super) struct Candidate<'t> {
 ///
 /// A deployment that cools down is passed over, unless nothing was tried yet and all cool down: then the one
 /// that is free first is tried, since a try may work and a refusal cannot.
-pub(super) fn pick(candidates: &[Candidate<'_>], tried: &[usize], now: UnixMicros, random: u64) -> Option<usize> {
+pub(super) fn pick(
+    candidates: &[Candidate<'_>],
+    tried: &[usize],
+    now: UnixMicros,
+    random: u64,
+) -> Option<usize> {
     let untried = || candidates.iter().filter(|c| !tried.contains(&c.slot));
     let ready = || untried().filter(|c| !c.health.is_cooling(now));
     let Some(order) = ready().map(|c| c.order).min() else {
@@ -98,7 +103,8 @@ mod tests {
         let health = Health::default();
         let candidates =
             [candidate(0, 1, 3, &health), candidate(1, 1, 1, &health), candidate(2, 2, 100, &health)];
-        let count = |slot| (0..400).filter(|&r| pick(&candidates, &[], UnixMicros(0), r) == Some(slot)).count();
+        let count =
+            |slot| (0..400).filter(|&r| pick(&candidates, &[], UnixMicros(0), r) == Some(slot)).count();
         assert_eq!((count(0), count(1), count(2)), (300, 100, 0));
         assert_eq!(pick(&candidates, &[0], UnixMicros(0), 7), Some(1));
         assert_eq!(pick(&candidates, &[0, 1], UnixMicros(0), 7), Some(2));

@@ -109,7 +109,8 @@ impl RouteTable {
             deployments.push(Arc::new(configured(entry, slot, IdentityId(identity), config)));
             if !entry.model_name.contains('*') {
                 by_name.entry(entry.model_name.clone()).or_default().push(slot);
-            } else if let Some((_, slots)) = wildcards.iter_mut().find(|(name, _)| *name == entry.model_name) {
+            } else if let Some((_, slots)) = wildcards.iter_mut().find(|(name, _)| *name == entry.model_name)
+            {
                 slots.push(slot);
             } else {
                 wildcards.push((entry.model_name.clone(), vec![slot]));
@@ -314,7 +315,8 @@ fn unlisted(region: &Region, slot: usize, config: &Config) -> Deployment {
 /// `arn:partition:service:region:…`, if the region looks like one that exists.
 fn region_of_arn(name: &str) -> Option<Region> {
     let region = name.strip_prefix("arn:")?.split(':').nth(2)?;
-    let ends_in_a_number = region.rsplit('-').next().is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()));
+    let ends_in_a_number =
+        region.rsplit('-').next().is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()));
     let looks_real = ends_in_a_number && region.split('-').count() >= 3;
     looks_real.then(|| region.parse().ok()).flatten()
 }

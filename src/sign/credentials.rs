@@ -124,7 +124,11 @@ impl CredentialTable {
     ///
     /// # Errors
     /// Why there is nothing.
-    pub fn current(&self, IdentityId(slot): IdentityId, service: Service) -> Result<Arc<Credentials>, String> {
+    pub fn current(
+        &self,
+        IdentityId(slot): IdentityId,
+        service: Service,
+    ) -> Result<Arc<Credentials>, String> {
         let slot = self.slots.get(slot).ok_or("no such identity")?;
         if let Some(bearer) = slot.bearer.as_ref().filter(|_| takes_bearer(service)) {
             return Ok(Arc::clone(bearer));
@@ -170,7 +174,9 @@ impl CredentialTable {
         match (waited, &**place.known.load()) {
             (_, Known::Pair(_)) => Ok(()),
             (_, Known::Failure { reason, .. }) => Err(reason.to_string()),
-            (_, Known::Nothing) => Err(format!("AWS credentials did not come within {} s", FETCH_TIMEOUT.as_secs())),
+            (_, Known::Nothing) => {
+                Err(format!("AWS credentials did not come within {} s", FETCH_TIMEOUT.as_secs()))
+            }
         }
     }
 }
@@ -205,7 +211,8 @@ impl Keeper {
                 }
             }
             let idle = |slot: &usize| !self.under_way.contains(slot);
-            let next = (0..self.due.len()).filter(idle).filter_map(|s| self.due.get(s)).map(|(at, _)| *at).min();
+            let next =
+                (0..self.due.len()).filter(idle).filter_map(|s| self.due.get(s)).map(|(at, _)| *at).min();
             let next = next.unwrap_or(now + RELOAD);
             tokio::select! {
                 asked = asked.recv() => match asked {
@@ -231,7 +238,10 @@ impl Keeper {
 
     fn publish(&mut self, slot: usize, fetched: Result<aws_credential_types::Credentials, String>) {
         self.under_way.remove(&slot);
-        let (Some(place), Some((due, failures))) = (self.table.slots.get(slot), self.due.get_mut(slot)) else { return };
+        let (Some(place), Some((due, failures))) = (self.table.slots.get(slot), self.due.get_mut(slot))
+        else {
+            return;
+        };
         match fetched {
             Ok(pair) => {
                 *failures = 0;
@@ -240,7 +250,8 @@ impl Keeper {
                 place.known.store(Arc::new(Known::Pair(Arc::new(keys(&pair, generation)))));
             }
             Err(reason) => {
-                *due = Instant::now() + (FIRST_BACK_OFF * 2u32.saturating_pow((*failures).min(10))).min(LONGEST_BACK_OFF);
+                *due = Instant::now()
+                    + (FIRST_BACK_OFF * 2u32.saturating_pow((*failures).min(10))).min(LONGEST_BACK_OFF);
                 *failures += 1;
                 // The first failure of a gateway that never needs this identity is no news; later ones are not either.
                 log::warn!(identity = slot; "AWS credentials could not be fetched: {reason}");

@@ -93,7 +93,9 @@ impl Provider {
                   a web identity token, the container's and the instance's metadata"
                 .to_owned(),
         };
-        format!("the gateway has no AWS credentials to sign this request with; it looked {looked_in}: {reason}")
+        format!(
+            "the gateway has no AWS credentials to sign this request with; it looked {looked_in}: {reason}"
+        )
     }
 
     async fn assume(&self, role: &str) -> Result<Credentials, String> {
@@ -114,7 +116,8 @@ impl Provider {
         let from_file = tokio::fs::read_to_string(token.expose()).await.ok();
         let token = from_file.as_deref().map_or(token.expose(), str::trim);
         let call = self.sts().assume_role_with_web_identity().role_arn(role).web_identity_token(token);
-        let answer = call.role_session_name(self.session_name()).send().await.map_err(|error| whole_text(&error))?;
+        let answer =
+            call.role_session_name(self.session_name()).send().await.map_err(|error| whole_text(&error))?;
         from_sts(answer.credentials())
     }
 
@@ -144,7 +147,8 @@ async fn base(identity: &IdentityConfig, settings: &ProviderSettings) -> Option<
     }
     let config = settings.provider_config();
     if let Some(profile) = profile_name {
-        let provider = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile).build();
+        let provider =
+            ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile).build();
         return Some(SharedCredentialsProvider::new(provider));
     }
     Some(SharedCredentialsProvider::new(DefaultCredentialsChain::builder().configure(config).build().await))

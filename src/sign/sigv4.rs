@@ -82,7 +82,8 @@ impl SigningKeys {
         {
             return *key;
         }
-        let time = SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(request.now.0).unwrap_or_default());
+        let time =
+            SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(request.now.0).unwrap_or_default());
         let derived = generate_signing_key(secret, time, request.region.as_str(), service);
         let mut key = [0; 32];
         for (to, from) in key.iter_mut().zip(derived.as_ref()) {
@@ -98,7 +99,8 @@ impl SigningKeys {
 
 /// `20261122T103000Z`.
 pub(super) fn amz_date(now: UnixMicros) -> String {
-    let at = OffsetDateTime::from_unix_timestamp(now.0.div_euclid(1_000_000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let at = OffsetDateTime::from_unix_timestamp(now.0.div_euclid(1_000_000))
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
     format!(
         "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
         at.year(),
@@ -195,14 +197,28 @@ mod tests {
 
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-    fn ours(method: &str, path: &str, query: &str, headers: &HeaderMap, body_sha256: &str, now: UnixMicros) -> String {
+    fn ours(
+        method: &str,
+        path: &str,
+        query: &str,
+        headers: &HeaderMap,
+        body_sha256: &str,
+        now: UnixMicros,
+    ) -> String {
         let region: Region = "us-east-1".parse().unwrap();
         let signable =
             Signable { method, path, query, headers, body_sha256, region: &region, service: "bedrock", now };
         SigningKeys::default().authorization("AKIDEXAMPLE", SECRET, "bedrock", &signable, &amz_date(now))
     }
 
-    fn crates(method: &str, path: &str, query: &str, headers: &HeaderMap, body_sha256: &str, now: UnixMicros) -> String {
+    fn crates(
+        method: &str,
+        path: &str,
+        query: &str,
+        headers: &HeaderMap,
+        body_sha256: &str,
+        now: UnixMicros,
+    ) -> String {
         let identity = Credentials::new("AKIDEXAMPLE", SECRET, None, None, "test").into();
         let time = SystemTime::UNIX_EPOCH + Duration::from_micros(now.0 as u64);
         let params = v4::SigningParams::builder()

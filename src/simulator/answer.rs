@@ -4,6 +4,7 @@ use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use time::macros::format_description;
 
 use super::faults::Faults;
 use super::signature::Refusal;
@@ -181,22 +182,24 @@ fn shaped(mut reply: Reply, faults: &Faults) -> Reply {
     if faults.has("no-end") {
         pieces.pop();
     }
-    let too_many = "Too many requests, please wait before trying again.";
-    if let Some(count) = faults.count("exception-in-stream") {
-        pieces.truncate(count);
-        pieces.push(if is_event_stream {
-            frames::exception("throttlingException", too_many)
-        } else {
-            let event =
-                json!({ "type": "error", "error": { "type": "rate_limit_error", "message": too_many } });
-            frames::server_sent(Some("error"), &event.to_string())
-        });
-    }
-    if let Some(count) = faults.count("error-in-stream") {
-        pieces.truncate(count);
-        pieces.push(frames::error("InternalFailure", "An internal failure occurred."));
-    }
+    let exception = ("throttlingException", "Too many requests, please wait before trying again.");
+    let error = ("InternalFailure", "An internal failure occurred.");
+    let (count, last) = match (faults.count("exception-in-stream"), faults.count("error-in-stream")) {
+        (Some(count), _) if is_event_stream => (count, frames::exception(exception.0, exception.1)),
+        (_, Some(count)) if is_event_stream => (count, frames::error(error.0, error.1)),
+        (Some(count), _) => (count, sent_error("rate_limit_error", exception.1)),
+        (_, Some(count)) => (count, sent_error("api_error", error.1)),
+        (None, None) => return reply,
+    };
+    pieces.truncate(count);
+    pieces.push(last);
     reply
+}
+
+/// An error among server-sent events.
+fn sent_error(error_type: &str, message: &str) -> Bytes {
+    let event = json!({ "type": "error", "error": { "type": error_type, "message": message } });
+    frames::server_sent(Some("error"), &event.to_string())
 }
 
 /// An answer in JSON.
@@ -247,7 +250,12 @@ pub(super) fn refusal(call: &Call<'_>, refusal: &Refusal) -> Reply {
 }
 
 impl Reply {
-    pub(super) fn with_request_id(mut self, request_id: &str) -> Self {
+    /// Adds what every answer of AWS carries.
+    pub(super) fn identified(mut self, request_id: &str, now: OffsetDateTime) -> Self {
+        let form = format_description!(
+            "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+        );
+        self.headers.push(("Date", now.format(form).unwrap_or_default()));
         self.headers.push(("x-amzn-RequestId", request_id.to_owned()));
         self
     }

@@ -13,7 +13,7 @@ use super::wire::Head;
 const MAX_SESSIONS: usize = 10_000;
 
 /// Headers that belong to gateways, their clients or single connections: none may reach AWS.
-const FORBIDDEN_HEADERS: [&str; 12] = [
+const FORBIDDEN_HEADERS: [&str; 13] = [
     "x-api-key",
     "api-key",
     "x-goog-api-key",
@@ -26,7 +26,12 @@ const FORBIDDEN_HEADERS: [&str; 12] = [
     "trailer",
     "upgrade",
     "keep-alive",
+    "expect",
 ];
+
+/// Headers that must come once, or not at all.
+const SINGLE_HEADERS: [&str; 6] =
+    ["authorization", "host", "content-length", "content-type", "x-amz-date", "x-amz-security-token"];
 
 const TOKEN_INVALID: &str = "The security token included in the request is invalid.";
 const TOKEN_EXPIRED: &str = "The security token included in the request is expired";
@@ -216,6 +221,13 @@ pub(super) fn violation(head: &Head, forbidden_values: &[String]) -> Option<Stri
             return Some(format!("the header {lower} holds a value that must not reach AWS"));
         }
     }
+    let count = |name: &str| head.headers.iter().filter(|(held, _)| held.eq_ignore_ascii_case(name)).count();
+    if let Some(repeated) = SINGLE_HEADERS.iter().find(|name| count(name) > 1) {
+        return Some(format!("the header {repeated} came more than once"));
+    }
+    if count("content-length") > 0 && count("transfer-encoding") > 0 {
+        return Some("the body has two lengths: Content-Length and Transfer-Encoding".to_owned());
+    }
     let in_target = |secret: &&String| head.path.contains(*secret) || head.query.contains(*secret);
     forbidden_values
         .iter()
@@ -249,6 +261,19 @@ mod tests {
         for (name, value, expected) in cases {
             let found = violation(&head_with(name, value), &["hush-hush".to_owned()]);
             assert_eq!(found.is_some(), expected, "{name}: {value}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_header_and_a_second_length_are_violations() {
+        for (first, second, expected) in [
+            ("Authorization", "authorization", true),
+            ("Content-Length", "Transfer-Encoding", true),
+            ("Host", "Content-Length", false),
+        ] {
+            let headers = [first, second].map(|name| (name.to_owned(), "1".to_owned())).to_vec();
+            let head = Head { headers, ..Head::default() };
+            assert_eq!(violation(&head, &[]).is_some(), expected, "{first}, {second}");
         }
     }
 

@@ -1,6 +1,5 @@
 //! Failures and odd shapes on request, told by words in the call itself or by rules set from outside.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -8,29 +7,34 @@ use serde::{Deserialize, Serialize};
 use super::tokens::SimulatedUsage;
 use super::wire::{Delivery, End};
 
-/// Stands before the name of an action in a model id, a path or a body.
-const MAGIC: &str = "simulate.";
-/// The most magic words that one request is searched for.
-const MAX_MAGIC_WORDS: usize = 16;
-/// The most rules that stand at once.
-pub(super) const MAX_RULES: usize = 1_000;
+mod rules;
+
+pub use rules::{FaultMatch, FaultRule};
+pub(super) use rules::{FaultRules, MAX_RULES, Subject};
+
 /// The largest body that `huge-body` makes, in MiB.
 const MAX_HUGE_MIB: u64 = 1_024;
 
-/// One thing that goes wrong, or a number that is to be reported. As text: `name`, then its numbers, each after a dot.
+/// One thing that goes wrong, or a number that is to be reported. As text: its name, then its numbers, each after a dot.
 ///
-/// Errors of the service: `throttle`, `internal-error`, `unavailable`, `model-error`, `model-timeout`, `model-not-ready`, `validation-error`,
-/// `access-denied`, `not-found`, `quota-exceeded`, `expired-token`.
+/// Errors of the service: `throttle`, `internal-error`, `unavailable`, `model-error`, `model-timeout`,
+/// `model-not-ready`, `validation-error`, `access-denied`, `not-found`, `quota-exceeded`, `expired-token`.
 ///
-/// On the wire: `reset-before-head`, `close-before-head`; after N pieces (frames or events) of a stream, or in the middle
-/// of a whole body: `reset-in-stream.N`, `close-in-stream.N` (no last chunk), `short-body` (less than Content-Length),
-/// `cut-in-frame.N` (half a frame, no last chunk), `clean-cut-in-frame.N` (half a frame, then a clean end of HTTP), `close-in-chunk.N`,
-/// `stall-in-stream.N.MILLISECONDS`, `stall-before-head.MILLISECONDS`, `pace.MILLISECONDS`, `reject-early` (413 before the body is read; by rule or in the path only), `redirect` (307), `huge-body.MIB`.
+/// Before the head: `reset-before-head`, `close-before-head`, `stall-before-head.MILLISECONDS`, `redirect` (307),
+/// `huge-body.MIB`; by rule or in the path only, before the body is read: `reject-early` (413, the rest of the upload is
+/// taken in) and `reject-early-reset` (413, the rest of the upload is met by a reset).
 ///
-/// In the stream: `exception-in-stream.N` (throttlingException after N frames), `error-in-stream.N` (an unmodelled error frame), `no-end` (the terminal event is
-/// missing, HTTP ends cleanly).
+/// After N pieces (frames, events) of a stream, or in the middle of a whole body: `reset-in-stream.N`,
+/// `close-in-stream.N` (no last chunk, or less than Content-Length), `cut-in-frame.N` (half a frame, no last chunk),
+/// `clean-cut-in-frame.N` (half a frame, then a clean end of HTTP), `close-in-chunk.N` (half a chunk),
+/// `stall-in-stream.N.MILLISECONDS`. `short-body` is `close-in-stream` under its name for whole bodies.
+/// `pace.MILLISECONDS` is the silence between two pieces.
 ///
-/// Numbers: `usage.INPUT.OUTPUT.CACHE_READ.CACHE_WRITE_5M.CACHE_WRITE_1H` (missing ones are 0), `no-usage` (nothing is reported).
+/// In the stream: `exception-in-stream.N` (throttlingException after N frames), `error-in-stream.N` (an error frame that is
+/// not modelled), `no-end` (the terminal event is missing, HTTP ends cleanly).
+///
+/// Numbers: `usage.INPUT.OUTPUT.CACHE_READ.CACHE_WRITE_5M.CACHE_WRITE_1H` (missing ones are 0), `no-usage` (nothing is
+/// reported).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
 pub struct Fault {
@@ -39,7 +43,7 @@ pub struct Fault {
 }
 
 /// All actions and how many numbers each takes at most.
-const ACTIONS: [(&str, usize); 28] = [
+const ACTIONS: [(&str, usize); 31] = [
     ("throttle", 0),
     ("internal-error", 0),
     ("unavailable", 0),
@@ -68,8 +72,10 @@ const ACTIONS: [(&str, usize); 28] = [
     ("exception-in-stream", 1),
     ("error-in-stream", 1),
     ("no-end", 0),
+    ("usage", 5),
+    ("no-usage", 0),
+    ("reject-early-reset", 0),
 ];
-const NUMBER_ACTIONS: [(&str, usize); 2] = [("usage", 5), ("no-usage", 0)];
 
 impl Fault {
     /// Reads an action at the start of a text; what follows its name and numbers is left alone.
@@ -77,8 +83,8 @@ impl Fault {
         let follows = |name: &str| {
             text.strip_prefix(name).filter(|rest| !rest.starts_with(|next: char| next.is_ascii_lowercase()))
         };
-        let known = ACTIONS.iter().chain(&NUMBER_ACTIONS);
-        let longest = known.filter(|(name, _)| follows(name).is_some()).max_by_key(|(name, _)| name.len());
+        let longest =
+            ACTIONS.iter().filter(|(name, _)| follows(name).is_some()).max_by_key(|(name, _)| name.len());
         let (name, most) = *longest?;
         let mut rest = follows(name).unwrap_or_default();
         let mut numbers = Vec::new();
@@ -90,6 +96,10 @@ impl Fault {
             rest = after_dot.get(digits..).unwrap_or_default();
         }
         Some(Self { name, numbers })
+    }
+
+    fn is_early(&self) -> bool {
+        self.name.starts_with("reject-early")
     }
 
     fn number(&self, index: usize) -> u64 {
@@ -139,128 +149,6 @@ impl std::fmt::Display for Fault {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(self.name)?;
         self.numbers.iter().try_for_each(|number| write!(formatter, ".{number}"))
-    }
-}
-
-/// What a call must look like for a rule to apply; members left out match all.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FaultMatch {
-    /// Part of the model id.
-    pub model_contains: Option<String>,
-    /// Part of the decoded path.
-    pub path_contains: Option<String>,
-    /// Part of the body.
-    pub body_contains: Option<String>,
-    /// The region of the credential scope.
-    pub region: Option<String>,
-    /// The access key that signed.
-    pub access_key_id: Option<String>,
-    /// Only this one of the calls that match otherwise, counted from 1.
-    pub nth: Option<u64>,
-}
-
-/// Actions for the calls that match, at most some times.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FaultRule {
-    /// Which calls.
-    #[serde(default, rename = "match")]
-    pub matching: FaultMatch,
-    /// What happens to them.
-    pub actions: Vec<Fault>,
-    /// How often; left out: always.
-    #[serde(default)]
-    pub times: Option<u64>,
-}
-
-/// What rules look at.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Subject<'a> {
-    pub(super) model: &'a str,
-    /// Decoded.
-    pub(super) path: &'a str,
-    pub(super) body: &'a [u8],
-    pub(super) region: Option<&'a str>,
-    pub(super) access_key_id: Option<&'a str>,
-}
-
-impl FaultMatch {
-    fn covers(&self, subject: &Subject<'_>) -> bool {
-        let part_of = |part: &Option<String>, whole: &[u8]| {
-            part.as_ref().is_none_or(|part| memchr::memmem::find(whole, part.as_bytes()).is_some())
-        };
-        let same =
-            |wanted: &Option<String>, held: Option<&str>| wanted.is_none() || wanted.as_deref() == held;
-        part_of(&self.model_contains, subject.model.as_bytes())
-            && part_of(&self.path_contains, subject.path.as_bytes())
-            && part_of(&self.body_contains, subject.body)
-            && same(&self.region, subject.region)
-            && same(&self.access_key_id, subject.access_key_id)
-    }
-}
-
-#[derive(Debug)]
-struct StandingRule {
-    rule: FaultRule,
-    matched: u64,
-    applied: u64,
-}
-
-/// The rules in force.
-#[derive(Debug, Default)]
-pub(super) struct FaultRules {
-    standing: Mutex<Vec<StandingRule>>,
-}
-
-impl FaultRules {
-    pub(super) fn replace(&self, rules: Vec<FaultRule>) {
-        let standing = rules.into_iter().take(MAX_RULES);
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) =
-            standing.map(|rule| StandingRule { rule, matched: 0, applied: 0 }).collect();
-    }
-
-    /// Whether a call is to be rejected before its body is read.
-    pub(super) fn reject_early(&self, subject: &Subject<'_>) -> bool {
-        let is_early = |fault: &Fault| fault.name == "reject-early";
-        Self::magic(subject.path.as_bytes()).iter().any(is_early)
-            || self.ruled(subject, &|rule| rule.actions.iter().any(is_early)).iter().any(is_early)
-    }
-
-    /// What is to happen to a call: by magic words first, then by rules, each of which counts the call.
-    pub(super) fn for_call(&self, subject: &Subject<'_>) -> Faults {
-        let mut faults = Self::magic(subject.path.as_bytes());
-        faults.extend(Self::magic(subject.body));
-        let is_late = |rule: &FaultRule| rule.actions.iter().all(|fault| fault.name != "reject-early");
-        faults.extend(self.ruled(subject, &is_late));
-        Faults(faults)
-    }
-
-    fn magic(text: &[u8]) -> Vec<Fault> {
-        memchr::memmem::find_iter(text, MAGIC.as_bytes())
-            .take(MAX_MAGIC_WORDS)
-            .filter_map(|found| {
-                let rest = text.get(found.saturating_add(MAGIC.len())..)?;
-                let rest = rest.get(..rest.len().min(128))?;
-                Fault::at_start(rest.utf8_chunks().next()?.valid())
-            })
-            .collect()
-    }
-
-    fn ruled(&self, subject: &Subject<'_>, among: &dyn Fn(&FaultRule) -> bool) -> Vec<Fault> {
-        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut faults = Vec::new();
-        for held in standing.iter_mut().filter(|held| among(&held.rule) && held.rule.matching.covers(subject))
-        {
-            held.matched = held.matched.saturating_add(1);
-            let is_its_turn = held.rule.matching.nth.is_none_or(|nth| nth == held.matched);
-            let is_left = held.rule.times.is_none_or(|times| held.applied < times);
-            if is_its_turn && is_left {
-                held.applied = held.applied.saturating_add(1);
-                faults.extend(held.rule.actions.iter().cloned());
-            }
-        }
-        faults
     }
 }
 
@@ -390,54 +278,5 @@ impl std::fmt::Display for Faults {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let texts: Vec<String> = self.0.iter().map(Fault::to_string).collect();
         formatter.write_str(&texts.join(" "))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn magic_words_are_found_in_model_ids_and_texts() {
-        let cases = [
-            ("/model/anthropic.simulate.throttle-v1:0/converse", "throttle"),
-            ("please simulate.usage.10.20.5 now", "usage.10.20.5"),
-            ("simulate.usage.1.2, simulate.pace.30", "usage.1.2 pace.30"),
-            ("simulate.stall-in-stream.3.500.7", "stall-in-stream.3.500"),
-            ("simulate.no-usage", "no-usage"),
-            ("simulate.throttled simulate.nothing simulate.", ""),
-        ];
-        for (text, expected) in cases {
-            let rules = FaultRules::default();
-            let faults = rules.for_call(&Subject { path: text, ..Subject::default() });
-            assert_eq!(faults.to_string(), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_rule_applies_to_its_calls_and_as_often_as_it_says() {
-        let rules = FaultRules::default();
-        rules.replace(
-            serde_json::from_str(
-                r#"[{"match":{"model_contains":"haiku","region":"eu-west-1"},"actions":["throttle"],"times":2},
-                    {"match":{"nth":3},"actions":["pace.5"]}]"#,
-            )
-            .unwrap(),
-        );
-        let haiku = Subject { model: "claude-haiku", region: Some("eu-west-1"), ..Subject::default() };
-        let elsewhere = Subject { region: Some("us-east-1"), ..haiku };
-        let seen: Vec<String> = [haiku, elsewhere, haiku, haiku, elsewhere]
-            .iter()
-            .map(|subject| rules.for_call(subject).to_string())
-            .collect();
-        assert_eq!(seen, ["throttle", "", "throttle pace.5", "", ""]);
-    }
-
-    #[test]
-    fn a_rule_with_an_unknown_action_is_refused() {
-        for rule in [r#"{"actions":["explode"]}"#, r#"{"actions":["pace.x"]}"#, r#"{"actions":[],"typo":1}"#]
-        {
-            assert!(serde_json::from_str::<FaultRule>(rule).is_err(), "{rule}");
-        }
     }
 }

@@ -1,15 +1,17 @@
 //! InvokeModel and its stream: each family of models has bodies of its own.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::answer::{LATENCY_MS, Turn, event_stream, json};
-use super::compatible::{chat_body, chat_chunks, message_body, message_events};
-use super::frames::{event, padded};
+use super::answer::{LATENCY_MS, Turn, json};
+use super::compatible::{chat_body, message_body};
 use super::tokens::{PIXEL, vector};
 use super::wire::Reply;
+
+mod catalogue;
+mod streams;
+
+pub(super) use catalogue::{list, list_profiles};
+pub(super) use streams::stream;
 
 /// Dimensions of an embedding where the request names none.
 const DIMENSIONS: u64 = 1024;
@@ -154,99 +156,6 @@ fn body(turn: &Turn<'_>, family: Family) -> Value {
     }
 }
 
-pub(super) fn stream(turn: &Turn<'_>) -> Reply {
-    let mut payloads = stream_payloads(turn, Family::of(turn));
-    let usage = turn.usage;
-    let metrics = json!({
-        "inputTokenCount": usage.input,
-        "outputTokenCount": usage.output,
-        "invocationLatency": LATENCY_MS,
-        "firstByteLatency": LATENCY_MS / 2,
-        "cacheReadInputTokenCount": usage.cache_read,
-        "cacheWriteInputTokenCount": usage.cache_write(),
-    });
-    if let Some(last) = payloads.last_mut() {
-        turn.report(last, "amazon-bedrock-invocationMetrics", metrics);
-    }
-    let chunk = |(index, payload): (usize, &Value)| -> Bytes {
-        event("chunk", &padded(json!({ "bytes": STANDARD.encode(payload.to_string()) }), index))
-    };
-    let mut reply = event_stream(payloads.iter().enumerate().map(chunk).collect());
-    reply.headers.push(("X-Amzn-Bedrock-Content-Type", "application/json".to_owned()));
-    reply
-}
-
-fn stream_payloads(turn: &Turn<'_>, family: Family) -> Vec<Value> {
-    let usage = turn.usage;
-    let pieces = turn.pieces();
-    let last = pieces.len().saturating_sub(1);
-    let enumerated = pieces.into_iter().enumerate();
-    match family {
-        Family::Anthropic => message_events(turn),
-        Family::Nova => nova_events(turn),
-        Family::TitanText => enumerated
-            .map(|(index, text)| {
-                json!({
-                    "outputText": text,
-                    "index": 0,
-                    "totalOutputTextTokenCount": (index == last).then_some(usage.output),
-                    "completionReason": (index == last).then_some("FINISH"),
-                    "inputTextTokenCount": (index == 0).then_some(usage.input),
-                })
-            })
-            .collect(),
-        Family::Llama => enumerated
-            .map(|(index, text)| {
-                json!({
-                    "generation": text,
-                    "prompt_token_count": (index == 0).then_some(usage.input),
-                    "generation_token_count": index.saturating_add(1),
-                    "stop_reason": (index == last).then_some("stop"),
-                })
-            })
-            .collect(),
-        Family::MistralText => enumerated
-            .map(|(index, text)| {
-                json!({ "outputs": [{ "text": text, "stop_reason": (index == last).then_some("stop") }] })
-            })
-            .collect(),
-        Family::DeepSeekText => enumerated
-            .map(|(index, text)| {
-                json!({ "choices": [{ "text": text, "stop_reason": (index == last).then_some("stop") }] })
-            })
-            .collect(),
-        Family::CohereCommand => {
-            let mut events: Vec<Value> = enumerated
-                .map(|(_, text)| json!({ "is_finished": false, "event_type": "text-generation", "text": text }))
-                .collect();
-            events.push(json!({
-                "is_finished": true,
-                "event_type": "stream-end",
-                "finish_reason": "COMPLETE",
-                "response": { "text": turn.text(), "finish_reason": "COMPLETE" },
-            }));
-            events
-        }
-        Family::Chat => chat_chunks(turn, true),
-        other => vec![body(turn, other)],
-    }
-}
-
-fn nova_events(turn: &Turn<'_>) -> Vec<Value> {
-    let mut events = vec![json!({ "messageStart": { "role": "assistant" } })];
-    events.extend(
-        turn.pieces().into_iter().map(
-            |text| json!({ "contentBlockDelta": { "delta": { "text": text }, "contentBlockIndex": 0 } }),
-        ),
-    );
-    events.push(json!({ "contentBlockStop": { "contentBlockIndex": 0 } }));
-    events.push(json!({ "messageStop": { "stopReason": "end_turn" } }));
-    let mut metadata = json!({ "metrics": {}, "trace": {} });
-    turn.report(&mut metadata, "usage", nova_usage(turn));
-    events.push(json!({ "metadata": metadata }));
-    events
-}
-
 fn nova_usage(turn: &Turn<'_>) -> Value {
     let usage = turn.usage;
     json!({
@@ -281,43 +190,44 @@ pub(super) fn ranking(documents: Option<&Value>) -> Vec<Value> {
     (0..count).map(|index| json!({ "index": index, "relevance_score": 1.0 / (index as f64 + 1.0) })).collect()
 }
 
-/// A few foundation models.
-pub(super) fn list(turn: &Turn<'_>) -> Reply {
-    let region = turn.call.region;
-    let summary = |id: &str, provider: &str, output: &str| {
-        json!({
-            "modelArn": format!("arn:aws:bedrock:{region}::foundation-model/{id}"),
-            "modelId": id,
-            "modelName": id,
-            "providerName": provider,
-            "inputModalities": ["TEXT"],
-            "outputModalities": [output],
-            "responseStreamingSupported": output == "TEXT",
-            "customizationsSupported": [],
-            "inferenceTypesSupported": ["ON_DEMAND"],
-            "modelLifecycle": { "status": "ACTIVE" },
-        })
-    };
-    json(json!({ "modelSummaries": [
-        summary("anthropic.claude-sonnet-4-5-20250929-v1:0", "Anthropic", "TEXT"),
-        summary("amazon.nova-pro-v1:0", "Amazon", "TEXT"),
-        summary("amazon.titan-embed-text-v2:0", "Amazon", "EMBEDDING"),
-        summary("meta.llama3-3-70b-instruct-v1:0", "Meta", "TEXT"),
-        summary("openai.gpt-oss-120b-1:0", "OpenAI", "TEXT"),
-    ] }))
-}
+#[cfg(test)]
+mod tests {
+    use super::super::SimulatorOptions;
+    use super::super::answer::Call;
+    use super::super::tokens::predicted_usage;
+    use super::super::wire::{Body, Head};
+    use super::*;
 
-/// An inference profile over regions.
-pub(super) fn list_profiles(turn: &Turn<'_>) -> Reply {
-    let (region, account) = (turn.call.region, turn.call.account_id);
-    let id = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
-    let model = "anthropic.claude-sonnet-4-5-20250929-v1:0";
-    json(json!({ "inferenceProfileSummaries": [{
-        "inferenceProfileId": id,
-        "inferenceProfileArn": format!("arn:aws:bedrock:{region}:{account}:inference-profile/{id}"),
-        "inferenceProfileName": "US Claude Sonnet 4.5",
-        "status": "ACTIVE",
-        "type": "SYSTEM_DEFINED",
-        "models": [{ "modelArn": format!("arn:aws:bedrock:{region}::foundation-model/{model}") }],
-    }] }))
+    #[test]
+    fn each_family_answers_in_its_own_form() {
+        let cases = [
+            ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "{}", "/content/0/text"),
+            ("amazon.nova-pro-v1:0", "{}", "/output/message/content/0/text"),
+            ("amazon.nova-canvas-v1:0", "{}", "/images/0"),
+            ("amazon.nova-2-multimodal-embeddings-v1:0", "{}", "/embeddings/0/embedding/1023"),
+            ("amazon.titan-text-premier-v1:0", "{}", "/results/0/tokenCount"),
+            ("amazon.titan-embed-text-v2:0", r#"{"dimensions":256}"#, "/embedding/255"),
+            ("amazon.titan-image-generator-v2:0", "{}", "/images/0"),
+            ("amazon.rerank-v1:0", r#"{"documents":["a"]}"#, "/results/0/relevance_score"),
+            ("us.meta.llama4-scout-17b-instruct-v1:0", "{}", "/generation_token_count"),
+            ("mistral.mistral-7b-instruct-v0:2", r#"{"prompt":"x"}"#, "/outputs/0/text"),
+            ("mistral.pixtral-large-2502-v1:0", "{}", "/choices/0/message/content"),
+            ("cohere.command-r-plus-v1:0", "{}", "/text"),
+            ("cohere.embed-v4:0", r#"{"texts":["a","b"]}"#, "/embeddings/1/0"),
+            ("twelvelabs.marengo-embed-2-7-v1:0", "{}", "/data/0/embedding/0"),
+            ("deepseek.r1-v1:0", r#"{"prompt":"x"}"#, "/choices/0/text"),
+            ("stability.sd3-5-large-v1:0", "{}", "/images/0"),
+            ("openai.gpt-oss-120b-1:0", "{}", "/usage/completion_tokens"),
+            ("something.new-v1:0", "{}", "/choices/0/message/content"),
+        ];
+        let options = SimulatorOptions::default();
+        for (model, request, member) in cases {
+            let head = Head { path: format!("/model/{model}/invoke"), ..Head::default() };
+            let call = Call::new(&head, request.into(), &options, "id".to_owned());
+            let turn = Turn { call: &call, usage: predicted_usage(request.as_bytes()), reports_usage: true };
+            let Body::Whole(body) = answer(&turn).body else { panic!("{model} streamed") };
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert!(body.pointer(member).is_some_and(|value| !value.is_null()), "{model}: {body}");
+        }
+    }
 }

@@ -36,11 +36,11 @@ pub struct RecordedRequest {
     pub body: Option<String>,
     /// The start of the body in base64, where it is not.
     pub body_base64: Option<String>,
-    /// `signature`, `bearer` or `unchecked` when let in; else the error's type.
+    /// `signature`, `bearer` or `unchecked` when let in; else `violation` or the error's type. Empty while undecided.
     pub verdict: String,
     /// What should never have arrived, if anything did.
     pub violation: Option<String>,
-    /// The key that signed.
+    /// The key that signed, or that a refused signature names.
     pub access_key_id: Option<String>,
     /// Region of the credential scope.
     pub region: Option<String>,
@@ -50,7 +50,7 @@ pub struct RecordedRequest {
     pub faults: String,
     /// The usage that was answered, where the operation reports one.
     pub usage: Option<SimulatedUsage>,
-    /// Status of the answer; 0 while there is none.
+    /// Status of the answer, from before its first byte; 0 while it is undecided.
     pub status: u16,
     /// When the head had arrived.
     pub received_at: u64,
@@ -58,7 +58,7 @@ pub struct RecordedRequest {
     pub body_received_at: Option<u64>,
     /// When the answer's first bytes left.
     pub first_byte_at: Option<u64>,
-    /// When the answer ended, well or not.
+    /// When the answer ended, well or not; a moment after its last byte left.
     pub ended_at: Option<u64>,
     /// When the peer was seen to have left before the answer's end.
     pub peer_left_at: Option<u64>,
@@ -73,6 +73,8 @@ pub struct Stats {
     pub connections: u64,
     /// Requests whose head arrived.
     pub requests: u64,
+    /// Requests whose answer has ended, well or not; the others are in flight.
+    pub answered: u64,
     /// Requests with a signature, token or time that AWS would refuse.
     pub refused: u64,
     /// Requests with something that must never reach AWS.
@@ -91,6 +93,7 @@ pub struct Stats {
 pub(super) struct Counters {
     pub(super) connections: AtomicU64,
     pub(super) requests: AtomicU64,
+    pub(super) answered: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) violations: AtomicU64,
     pub(super) faulted: AtomicU64,
@@ -188,6 +191,7 @@ impl RequestLog {
         Stats {
             connections: read(&self.counters.connections),
             requests: read(&self.counters.requests),
+            answered: read(&self.counters.answered),
             refused: read(&self.counters.refused),
             violations: read(&self.counters.violations),
             faulted: read(&self.counters.faulted),

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
 
 use super::SimulatorOptions;
 use super::answer::{self, Call};
 use super::callers::{Caller, Callers, services_of, violation};
 use super::faults::{FaultRules, Faults, Subject};
 use super::request_log::{Entry, RequestLog, count};
-use super::signature::{Expectation, Refusal};
+use super::signature::{Authorization, Expectation, Refusal};
 use super::wire::{Connection, Delivered, Delivery, Head, ReadError, Reply};
 use super::{admin, sts};
 
@@ -152,30 +152,33 @@ async fn serve_call(connection: &mut Connection, head: &Head, shared: &Shared) -
     let decoded_path = answer::decoded(&head.path);
     let early =
         Subject { path: &decoded_path, model: answer::model_in_path(&head.path), ..Subject::default() };
-    let too_large = || answer::error(413, "RequestEntityTooLargeException", "Request is too large.");
-    let body = if shared.faults.reject_early(&early) {
-        Err(ReadError::TooLarge(0))
-    } else {
-        connection.read_body(head, shared.options.max_body_bytes).await
+    let early = shared.faults.early_rejection(&early);
+    let body = match early {
+        Some(_) => Err(ReadError::TooLarge(0)),
+        None => connection.read_body(head, shared.options.max_body_bytes).await,
     };
     let body = match body {
         Ok(body) => body,
         Err(ReadError::TooLarge(_)) => {
-            let reply = too_large().with_request_id(&request_id);
+            let reply = answer::error(413, "RequestEntityTooLargeException", "Request is too large.")
+                .identified(&request_id, OffsetDateTime::now_utc());
             let delivered = connection.deliver(&reply, &Delivery::default(), false, false).await;
             finish(shared, &entry, reply.status, &delivered);
-            return Ok(Outcome::CloseGently);
+            let resets = early.is_some_and(|early| early.resets);
+            return Ok(if resets { Outcome::Close } else { Outcome::CloseGently });
         }
         Err(failure) => {
             entry.update(|record| record.peer_left_at = Some(milliseconds_now()));
             count(&shared.log.counters.peers_left, 1);
+            count(&shared.log.counters.answered, 1);
             return Err(failure);
         }
     };
     shared.log.note_body(&entry, &body, milliseconds_now());
     let call = Call::new(head, body, &shared.options, request_id);
     let (reply, delivery) = decide(&call, &decoded_path, shared, &entry);
-    let reply = reply.with_request_id(&call.request_id);
+    let reply = reply.identified(&call.request_id, call.now);
+    entry.update(|record| record.status = reply.status);
     let keep_alive = !head.wants_close();
     let delivered = connection.deliver(&reply, &delivery, head.method == "HEAD", keep_alive).await;
     finish(shared, &entry, reply.status, &delivered);
@@ -187,14 +190,25 @@ fn decide(call: &Call<'_>, decoded_path: &str, shared: &Shared, entry: &Entry) -
     let options = &shared.options;
     if let Some(found) = violation(call.head, &options.forbidden_values) {
         count(&shared.log.counters.violations, 1);
-        entry.update(|record| record.violation = Some(found.clone()));
+        entry.update(|record| {
+            record.verdict = "violation".to_owned();
+            record.violation = Some(found.clone());
+        });
         return (answer::error(400, "ValidationException", &found), Delivery::default());
     }
     let caller = match admit(call, shared) {
         Ok(caller) => caller,
         Err(refusal) => {
             count(&shared.log.counters.refused, 1);
-            entry.update(|record| record.verdict = refusal.error_type.to_owned());
+            let claimed = call.head.header("authorization").and_then(|text| Authorization::parse(text).ok());
+            entry.update(|record| {
+                record.verdict = refusal.error_type.to_owned();
+                if let Some(claimed) = claimed {
+                    record.access_key_id = Some(claimed.access_key_id);
+                    record.region = Some(claimed.region);
+                    record.service = Some(claimed.service);
+                }
+            });
             return (answer::refusal(call, &refusal), Delivery::default());
         }
     };
@@ -244,22 +258,21 @@ fn reply_of(call: &Call<'_>, caller: &Caller, faults: &Faults, shared: &Shared) 
     answer::answer(call, faults)
 }
 
+/// Fills in the log, then counts: who sees the count finds the record complete.
 fn finish(shared: &Shared, entry: &Entry, status: u16, delivered: &Delivered) {
-    let counters = &shared.log.counters;
-    count(&counters.bytes_sent, delivered.bytes);
-    if delivered.peer_left {
-        count(&counters.peers_left, 1);
-    }
     let now = milliseconds_now();
+    let since_first = delivered.first_byte.map(|first| u64::try_from(first.elapsed().as_millis()));
     entry.update(|record| {
         record.status = status;
         record.bytes_sent = delivered.bytes;
         record.ended_at = Some(now);
         record.peer_left_at = delivered.peer_left.then_some(now);
-        record.first_byte_at = delivered
-            .first_byte
-            .map(|first| now.saturating_sub(Instant::now().duration_since(first).as_millis() as u64));
+        record.first_byte_at = since_first.and_then(Result::ok).map(|since| now.saturating_sub(since));
     });
+    let counters = &shared.log.counters;
+    count(&counters.bytes_sent, delivered.bytes);
+    count(&counters.peers_left, u64::from(delivered.peer_left));
+    count(&counters.answered, 1);
 }
 
 fn milliseconds_now() -> u64 {

@@ -1,6 +1,7 @@
 //! Virtual keys as they are kept: who may call, what, until when.
 
 mod changes;
+mod follow;
 mod list;
 mod row;
 
@@ -9,6 +10,7 @@ use diesel_async::{AsyncConnection as _, RunQueryDsl};
 use serde::Serialize;
 
 pub use self::changes::{KeyChange, KeyChanges, LoadedKeys};
+pub use self::follow::follow_keys;
 pub use self::list::{KeyFilter, KeyPage, MAX_PAGE_SIZE};
 use self::row::{DeletedKeyRow, KeyRow};
 use super::audit::AuditRow;
@@ -22,7 +24,7 @@ use crate::domain::{KeyHash, NanoUsd, UnixMicros};
 pub const MAX_DELETED_AT_ONCE: usize = 1_000;
 
 /// A virtual key: what authentication must know of it. The key itself is never stored.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct KeyRecord {
     /// SHA-256 of the key: its identity.
     #[serde(serialize_with = "as_text")]

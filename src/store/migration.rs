@@ -1,6 +1,7 @@
 //! Brings a database to what this release needs, one instance at a time, or says that it is too new.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use diesel::migration::{MigrationSource, MigrationVersion};
 use diesel::{Connection as _, RunQueryDsl as _, SqliteConnection};
@@ -16,6 +17,10 @@ const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 /// Names the lock that instances take while they migrate: `bedgate` in ASCII. Any other number would do, as long as
 /// it never changes.
 const ADVISORY_LOCK: i64 = 0x62_65_64_67_61_74_65;
+
+/// How often, and how far apart, the write-ahead log is asked for while another process holds the file.
+const WRITE_AHEAD_LOG_TRIES: u32 = 100;
+const WRITE_AHEAD_LOG_PAUSE: Duration = Duration::from_millis(50);
 
 /// Migrates Postgres. One transaction holds the lock, the look and the changes, so that nothing is left half done
 /// and the second of two instances finds nothing to do.
@@ -37,7 +42,21 @@ pub(super) fn migrate_postgres(
 pub(super) fn migrate_sqlite(file: &str) -> Result<Vec<String>, StoreError> {
     let mut conn = SqliteConnection::establish(file)?;
     diesel::sql_query("PRAGMA busy_timeout = 30000").execute(&mut conn)?;
+    use_write_ahead_log(&mut conn)?;
     conn.immediate_transaction(|conn| run_pending(conn, SQLITE))
+}
+
+/// With a write-ahead log, readers and the writer do not wait for one another. The mode stays with the file. SQLite
+/// does not wait for others when it changes it, so this does.
+fn use_write_ahead_log(conn: &mut SqliteConnection) -> Result<(), StoreError> {
+    for _ in 1..WRITE_AHEAD_LOG_TRIES {
+        if diesel::sql_query("PRAGMA journal_mode = WAL").execute(conn).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(WRITE_AHEAD_LOG_PAUSE);
+    }
+    diesel::sql_query("PRAGMA journal_mode = WAL").execute(conn)?;
+    Ok(())
 }
 
 /// The migrations that were run, by name.

@@ -20,15 +20,15 @@ const READERS: usize = 4;
 /// How long a call waits for a free connection before it fails.
 const WAIT_FOR_CONNECTION: Duration = Duration::from_secs(30);
 
-/// For each connection. Write-ahead log: readers and the writer do not wait for one another. `FULL`: a commit is on
+/// For each connection (that the file has a write-ahead log is set for good by the migration). `FULL`: a commit is on
 /// the disk when it returns, because the journal lets go of what the database has; batches make it cheap.
-/// `busy_timeout` is for other processes (a backup, `sqlite3`), in milliseconds.
-const SETTINGS: &str = "PRAGMA busy_timeout = 5000;
-    PRAGMA bedgate.journal_mode = WAL;
-    PRAGMA bedgate.synchronous = FULL;
+const SETTINGS: &str = "PRAGMA bedgate.synchronous = FULL;
     PRAGMA bedgate.journal_size_limit = 67108864;
     PRAGMA bedgate.cache_size = -16384;
     PRAGMA temp_store = MEMORY;";
+
+/// How long to wait for another process (a backup, `sqlite3`), in milliseconds. Before anything else: attaching reads.
+const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 5000";
 
 /// A connection to the file, usable from async code.
 pub(super) type AsyncSqlite = SyncConnectionWrapper<SqliteConnection>;
@@ -86,10 +86,12 @@ fn pool(path: &str, size: usize) -> Result<Pool<AsyncSqlite>, StoreError> {
 /// Opens the file under the name `bedgate`, so that tables have the same names as on Postgres.
 fn attach(path: &str) -> ConnectionResult<SqliteConnection> {
     let mut conn = SqliteConnection::establish(":memory:")?;
-    diesel::sql_query("ATTACH DATABASE ? AS bedgate")
-        .bind::<Text, _>(path)
-        .execute(&mut conn)
-        .map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
-    conn.batch_execute(SETTINGS).map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+    set_up(&mut conn, path).map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)
+}
+
+fn set_up(conn: &mut SqliteConnection, path: &str) -> diesel::QueryResult<()> {
+    conn.batch_execute(BUSY_TIMEOUT)?;
+    diesel::sql_query("ATTACH DATABASE ? AS bedgate").bind::<Text, _>(path).execute(conn)?;
+    conn.batch_execute(SETTINGS)
 }

@@ -1,1 +1,424 @@
-//! The same tests on both databases.
+//! What both databases must do alike. SQLite always; Postgres where `BEDGATE_TEST_POSTGRES_URL` names a server on
+//! which databases may be made.
+
+use std::path::Path;
+
+use diesel_async::SimpleAsyncConnection as _;
+use serde_json::json;
+
+use super::keys::{Change, KeyChange};
+use super::spend::Scope;
+use super::{
+    InsertedSpend, KeyFilter, KeyPatch, KeyRecord, SpendFilter, Store, StoreError, TakenName, on_writer,
+};
+use crate::config::DatabaseConfig;
+use crate::domain::{EventId, KeyHash, NanoUsd, Secret, Service, UnixMicros};
+use crate::event::{Attempt, Begun, CostBasis, Ended, Outcome, Payer, SpendEvent};
+use crate::usage::{Unit, Usage};
+
+/// 2026-01-15T12:00:00Z.
+const NOON: UnixMicros = UnixMicros(1_768_478_400_000_000);
+const DAY: i64 = 86_400_000_000;
+
+/// A database of its own.
+struct TestDatabase {
+    directory: tempfile::TempDir,
+    config: DatabaseConfig,
+}
+
+impl TestDatabase {
+    fn sqlite() -> Self {
+        let config = DatabaseConfig { url: None, pool_size: 4 };
+        Self { directory: tempfile::tempdir().unwrap(), config }
+    }
+
+    async fn postgres() -> Option<Self> {
+        let server = std::env::var("BEDGATE_TEST_POSTGRES_URL").ok()?;
+        let database = format!("bedgate_test_{}", uuid::Uuid::new_v4().simple());
+        let admin = DatabaseConfig { url: Some(Secret::new(server.as_str())), pool_size: 1 };
+        let admin = Store::open(&admin, Path::new("")).await.unwrap();
+        execute(&admin, format!("CREATE DATABASE {database}")).await.unwrap();
+        let mut url = url::Url::parse(&server).unwrap();
+        url.set_path(&database);
+        let config = DatabaseConfig { url: Some(Secret::new(url.as_str())), pool_size: 4 };
+        Some(Self { directory: tempfile::tempdir().unwrap(), config })
+    }
+
+    async fn open(&self) -> Store {
+        Store::open(&self.config, self.directory.path()).await.unwrap()
+    }
+}
+
+async fn execute(store: &Store, statement: String) -> Result<(), StoreError> {
+    on_writer!(store, |conn| {
+        conn.batch_execute(&statement).await?;
+        Ok(())
+    })
+}
+
+/// Runs a test on each database there is.
+macro_rules! on_each_database {
+    ($($name:ident => $check:ident;)*) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$check(super::TestDatabase::sqlite()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                if let Some(database) = super::TestDatabase::postgres().await {
+                    super::$check(database).await;
+                }
+            })*
+        }
+    };
+}
+
+on_each_database! {
+    migrations_run_once_when_two_instances_start_together => two_migrate_at_once;
+    a_database_that_is_newer_is_refused => newer_is_refused;
+    an_event_shipped_twice_counts_once => events_are_idempotent;
+    sums_are_those_of_the_events => sums_match;
+    two_inserters_of_overlapping_batches_neither_wait_forever_nor_count_twice => inserters_overlap;
+    texts_that_a_client_can_send_are_storable => odd_texts;
+    a_key_lives_from_creation_to_deletion => key_life;
+    changes_come_in_order_and_only_once => changes_in_order;
+    names_that_are_taken_are_named => taken_names;
+    keys_are_listed_in_pages => key_pages;
+    logs_are_filtered => logs_filtered;
+}
+
+fn change(at: UnixMicros) -> Change {
+    Change { actor: "someone".to_owned(), at }
+}
+
+fn key(name: &str) -> KeyRecord {
+    KeyRecord {
+        hash: KeyHash::of(name),
+        key_name: format!("sk-...{name}"),
+        key_alias: Some(format!("alias of {name}")),
+        team_id: Some("team".to_owned()),
+        user_id: None,
+        models: vec!["claude".to_owned(), "us.*".to_owned()],
+        allowed_routes: vec![],
+        tags: vec!["blue".to_owned()],
+        metadata: json!({"purpose": ["tests", 1]}),
+        expires_at: Some(UnixMicros(NOON.0 + DAY)),
+        blocked: false,
+        created_at: NOON,
+        updated_at: NOON,
+        created_by: Some("someone".to_owned()),
+        revision: 0,
+    }
+}
+
+fn event(number: u64, payer: Payer) -> SpendEvent {
+    let started_at = UnixMicros(NOON.0 + i64::try_from(number).unwrap() * 7_200_000_000);
+    let id = EventId::at(started_at);
+    SpendEvent {
+        begun: Begun {
+            id,
+            started_at,
+            payer,
+            team_id: (number.is_multiple_of(2)).then(|| "team".to_owned()),
+            user_id: (number.is_multiple_of(3)).then(|| "user".to_owned()),
+            end_user: Some(format!("customer {}", number % 5)),
+            tags: vec!["blue".to_owned()],
+            session_id: None,
+            call_id: (number % 2 == 1).then(|| format!("call-{number}")),
+            service: Service::BedrockRuntime,
+            operation: "Converse".to_owned(),
+            requested_model: Some("claude".to_owned()),
+            deployment: "first".to_owned(),
+            model_id: (!number.is_multiple_of(7)).then(|| "anthropic.claude".to_owned()),
+            region: "us-west-2".to_owned(),
+            estimate: None,
+        },
+        ended: Ended {
+            id,
+            outcome: if number.is_multiple_of(4) { Outcome::ClientGone } else { Outcome::Complete },
+            status: 200,
+            attempts: vec![
+                Attempt { deployment: "first".to_owned(), status: 429 },
+                Attempt { deployment: "second".to_owned(), status: 200 },
+            ],
+            model_id: None,
+            region: Some("us-east-1".to_owned()),
+            usage: Some(Usage {
+                input_tokens: 100 + number,
+                output_tokens: 10,
+                cache_write_1h_tokens: 3,
+                units: vec![(Unit::Query, 2)],
+                ..Usage::default()
+            }),
+            basis: CostBasis::Exact,
+            price: None,
+            cost: (number % 6 != 5).then(|| NanoUsd(i64::try_from(number).unwrap() + 1)),
+            latency_us: 1_500,
+            time_to_first_byte_us: Some(700),
+            aws_request_id: Some("aws".to_owned()),
+        },
+    }
+}
+
+fn events(count: u64) -> Vec<SpendEvent> {
+    (0..count).map(|number| event(number, Payer::Key(KeyHash::of("one")))).collect()
+}
+
+async fn two_migrate_at_once(database: TestDatabase) {
+    let (one, two) = (database.open().await, database.open().await);
+    let (first, second) = tokio::join!(one.migrate(), two.migrate());
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert_eq!(first.len() + second.len(), 1, "{first:?} {second:?}");
+    assert_eq!(one.migrate().await.unwrap(), Vec::<String>::new());
+    one.ping().await.unwrap();
+    assert_eq!(one.load_keys().await.unwrap().keys, vec![]);
+}
+
+async fn newer_is_refused(database: TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let later = "INSERT INTO bedgate.__diesel_schema_migrations (version) VALUES ('29991231000000')";
+    execute(&store, later.to_owned()).await.unwrap();
+    let error = store.migrate().await.unwrap_err();
+    assert!(matches!(&error, StoreError::Newer(unknown) if unknown == &["29991231000000"]), "{error}");
+    assert!(!error.is_transient());
+    assert!(error.to_string().contains("newer than this bedgate"), "{error}");
+}
+
+async fn events_are_idempotent(database: TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let all = events(20);
+    let shipped = store.insert_spend(&all[..12]).await.unwrap();
+    assert_eq!(shipped, InsertedSpend { inserted: 12, already_there: 0 });
+    let again = store.insert_spend(&all).await.unwrap();
+    assert_eq!(again, InsertedSpend { inserted: 8, already_there: 12 });
+    let thrice = store.insert_spend(&all).await.unwrap();
+    assert_eq!(thrice, InsertedSpend { inserted: 0, already_there: 20 });
+    let nothing = store.insert_spend(&[]).await.unwrap();
+    assert_eq!(nothing, InsertedSpend::default());
+    assert_sums(&store, &all).await;
+}
+
+/// The sums of every scope are those of these events, whatever the days.
+async fn assert_sums(store: &Store, events: &[SpendEvent]) {
+    let name = |scope: Scope, event: &SpendEvent| match scope {
+        Scope::Key => Some(event.begun.payer.to_string()),
+        Scope::Team => event.begun.team_id.clone(),
+        Scope::User => event.begun.user_id.clone(),
+        Scope::EndUser => event.begun.end_user.clone(),
+        Scope::Model => Some(event.model_id().unwrap_or_default().to_owned()),
+    };
+    for scope in [Scope::Key, Scope::Team, Scope::User, Scope::EndUser, Scope::Model] {
+        let mut expected = std::collections::BTreeMap::<String, super::spend::SpendSum>::new();
+        for event in events {
+            let Some(name) = name(scope, event) else { continue };
+            let sum = expected.entry(name).or_default();
+            sum.requests += 1;
+            let usage = event.ended.usage.as_ref().unwrap();
+            sum.tokens += i64::try_from(usage.input_tokens + 13).unwrap();
+            sum.cost = sum.cost.saturating_add(event.ended.cost.unwrap_or_default());
+        }
+        assert_eq!(store.spend_sums(scope, None).await.unwrap(), expected, "{scope:?}");
+    }
+}
+
+async fn sums_match(database: TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let mut all = events(60);
+    all.push(event(61, Payer::Master));
+    all.push(event(62, Payer::Anonymous));
+    all.push(SpendEvent::interrupted(Begun { estimate: Some(NanoUsd(7)), ..event(63, Payer::Master).begun }));
+    store.insert_spend(&all).await.unwrap();
+    let mut counted = all.clone();
+    // An interrupted event has no usage: the helper adds the same 13 tokens to each.
+    counted.pop();
+    let sums = store.spend_sums(Scope::Key, Some(Payer::MASTER.to_owned())).await.unwrap();
+    assert_eq!(sums.len(), 1);
+    assert_eq!(sums[Payer::MASTER].requests, 2);
+    assert_eq!(sums[Payer::MASTER].cost, NanoUsd(62 + 7));
+    let total: i64 = all.iter().filter_map(|event| event.ended.cost).map(|cost| cost.0).sum();
+    for scope in [Scope::Key, Scope::Model] {
+        let sums = store.spend_sums(scope, None).await.unwrap();
+        assert_eq!(sums.values().map(|sum| sum.cost.0).sum::<i64>(), total);
+    }
+}
+
+async fn inserters_overlap(database: TestDatabase) {
+    let (one, two) = (database.open().await, database.open().await);
+    one.migrate().await.unwrap();
+    let all = events(400);
+    let mut tasks = Vec::new();
+    for round in 0..8_usize {
+        let store = if round % 2 == 0 { one.clone() } else { two.clone() };
+        let mut batch = all[round * 40..(round * 40 + 120)].to_vec();
+        if round % 3 == 0 {
+            batch.reverse();
+        }
+        tasks.push(tokio::spawn(async move { store.insert_spend(&batch).await.unwrap().inserted }));
+    }
+    let mut inserted = 0;
+    for task in tasks {
+        inserted += task.await.unwrap();
+    }
+    assert_eq!(inserted, 400);
+    assert_sums(&one, &all).await;
+}
+
+async fn odd_texts(database: TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let mut odd = event(1, Payer::Anonymous);
+    odd.begun.end_user = Some("a\0b'); DROP TABLE keys; --".to_owned());
+    odd.begun.tags = vec!["nul \0, quote \", snowman \u{2603}".to_owned()];
+    odd.begun.operation = "\0".to_owned();
+    odd.ended.usage = Some(Usage { input_tokens: u64::MAX, ..Usage::default() });
+    odd.ended.status = u16::MAX;
+    odd.ended.latency_us = u64::MAX;
+    assert_eq!(store.insert_spend(std::slice::from_ref(&odd)).await.unwrap().inserted, 1);
+    let page = store.spend_logs(SpendFilter::default(), 1, 10).await.unwrap();
+    assert_eq!(page.events[0].end_user.as_deref(), Some("a\u{fffd}b'); DROP TABLE keys; --"));
+    let tags: Vec<String> = serde_json::from_str(&page.events[0].tags).unwrap();
+    assert_eq!(tags, odd.begun.tags);
+    assert_eq!(page.events[0].input_tokens, Some(i64::MAX));
+}
+
+async fn key_life(database: TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let made = store.create_key(key("one"), NanoUsd(1_000), change(NOON)).await.unwrap();
+    assert_eq!(made, KeyRecord { revision: 1, ..key("one") });
+    store.insert_spend(&events(3)).await.unwrap();
+    let found = store.find_key(made.hash).await.unwrap().unwrap();
+    assert_eq!((found.record, found.spend), (made.clone(), NanoUsd(1_000 + 1 + 2 + 3)));
+
+    let later = UnixMicros(NOON.0 + 5);
+    let patch = KeyPatch { blocked: Some(true), expires_at: Some(None), ..KeyPatch::default() };
+    let blocked = store.update_key(made.hash, patch, "key.block", change(later)).await.unwrap().unwrap();
+    let expected = KeyRecord { blocked: true, expires_at: None, updated_at: later, revision: 2, ..made };
+    assert_eq!(blocked, expected);
+    let found = store.find_key(expected.hash).await.unwrap().unwrap();
+    assert_eq!((found.record, found.updated_by.as_deref()), (expected.clone(), Some("someone")));
+    let nobody = store.update_key(KeyHash::of("nobody"), KeyPatch::default(), "key.update", change(later));
+    assert_eq!(nobody.await.unwrap(), None);
+
+    let hashes = vec![expected.hash, KeyHash::of("nobody")];
+    assert_eq!(store.delete_keys(hashes, change(later)).await.unwrap(), vec![expected.hash]);
+    assert_eq!(store.find_key(expected.hash).await.unwrap(), None);
+    assert_eq!(store.load_keys().await.unwrap().keys, vec![]);
+    // Its spend stays, and the key can be made again.
+    assert_eq!(store.spend_sums(Scope::Key, None).await.unwrap().len(), 1);
+    store.create_key(key("one"), NanoUsd::ZERO, change(later)).await.unwrap();
+
+    let audit: Vec<(String, Option<String>, Option<String>)> = on_writer!(store, |conn| {
+        use super::schema::audit_log::dsl;
+        use diesel::prelude::*;
+        use diesel_async::RunQueryDsl;
+        let rows = dsl::audit_log.order(dsl::id).select((dsl::action, dsl::before, dsl::after));
+        Ok(rows.load(conn).await?)
+    })
+    .unwrap();
+    let actions: Vec<&str> = audit.iter().map(|(action, ..)| action.as_str()).collect();
+    assert_eq!(actions, ["key.create", "key.block", "key.delete", "key.create"]);
+    assert!(audit[1].1.as_ref().unwrap().contains("\"blocked\":false"));
+    assert!(audit[1].2.as_ref().unwrap().contains("\"blocked\":true"));
+    assert!(audit[1].2.as_ref().unwrap().contains(&expected.hash.to_string()));
+}
+
+async fn changes_in_order(database: TestDatabase) {
+    let (store, other) = (database.open().await, database.open().await);
+    store.migrate().await.unwrap();
+    let start = other.load_keys().await.unwrap().revision;
+    assert_eq!(start, 0);
+    let one = store.create_key(key("one"), NanoUsd::ZERO, change(NOON)).await.unwrap();
+    let two = store.create_key(key("two"), NanoUsd::ZERO, change(NOON)).await.unwrap();
+    let seen = other.key_changes_since(start).await.unwrap();
+    assert_eq!(seen.changes, vec![KeyChange::put(one.clone()), KeyChange::put(two.clone())]);
+    assert_eq!(other.key_changes_since(seen.revision).await.unwrap().changes, vec![]);
+
+    store.delete_keys(vec![one.hash], change(NOON)).await.unwrap();
+    let again = store.create_key(key("one"), NanoUsd::ZERO, change(NOON)).await.unwrap();
+    let patch = KeyPatch { blocked: Some(true), ..KeyPatch::default() };
+    let two = store.update_key(two.hash, patch, "key.block", change(NOON)).await.unwrap().unwrap();
+    let seen = other.key_changes_since(seen.revision).await.unwrap();
+    let removed = KeyChange::Removed { hash: one.hash, revision: 3 };
+    assert_eq!(seen.changes, vec![removed, KeyChange::put(again), KeyChange::put(two)]);
+    assert_eq!(seen.revision, 5);
+    assert_eq!(other.load_keys().await.unwrap().revision, 5);
+}
+
+async fn taken_names(database: TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    store.create_key(key("one"), NanoUsd::ZERO, change(NOON)).await.unwrap();
+    let twice = store.create_key(key("one"), NanoUsd::ZERO, change(NOON)).await.unwrap_err();
+    assert!(matches!(twice, StoreError::Taken(TakenName::Key)), "{twice}");
+    let same_alias = KeyRecord { key_alias: key("one").key_alias, ..key("two") };
+    let twice = store.create_key(same_alias, NanoUsd::ZERO, change(NOON)).await.unwrap_err();
+    assert!(matches!(twice, StoreError::Taken(TakenName::Alias(_))), "{twice}");
+    store.create_key(key("two"), NanoUsd::ZERO, change(NOON)).await.unwrap();
+    let patch = KeyPatch { key_alias: Some(key("one").key_alias), ..KeyPatch::default() };
+    let twice = store.update_key(KeyHash::of("two"), patch, "key.update", change(NOON)).await.unwrap_err();
+    assert!(matches!(twice, StoreError::Taken(TakenName::Alias(_))), "{twice}");
+    // What failed has raised no revision.
+    assert_eq!(store.load_keys().await.unwrap().revision, 2);
+}
+
+async fn key_pages(database: TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    for number in 0..7 {
+        let mut record = key(&number.to_string());
+        record.created_at = UnixMicros(NOON.0 + number);
+        record.user_id = (number < 3).then(|| "user".to_owned());
+        store.create_key(record, NanoUsd::ZERO, change(NOON)).await.unwrap();
+    }
+    let page = store.list_keys(KeyFilter::default(), 2, 3).await.unwrap();
+    let names: Vec<&str> = page.keys.iter().map(|key| key.record.key_name.as_str()).collect();
+    assert_eq!((names, page.total), (vec!["sk-...3", "sk-...2", "sk-...1"], 7));
+    let of_user = KeyFilter { user_id: Some("user".to_owned()), ..KeyFilter::default() };
+    assert_eq!(store.list_keys(of_user, 1, 50).await.unwrap().total, 3);
+    let by_alias = store.key_hashes_by_alias(vec!["alias of 5".to_owned(), "none".to_owned()]).await.unwrap();
+    assert_eq!(by_alias, vec![KeyHash::of("5")]);
+}
+
+async fn logs_filtered(database: TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let mut all = events(24);
+    all.push(event(30, Payer::Master));
+    store.insert_spend(&all).await.unwrap();
+    let none = SpendFilter::default;
+    let cases = [
+        (none(), 25),
+        (SpendFilter { payer: Some(Payer::MASTER.to_owned()), ..none() }, 1),
+        (SpendFilter { user_id: Some("user".to_owned()), ..none() }, 9),
+        (SpendFilter { request_id: Some(all[4].begun.id.to_string()), ..none() }, 1),
+        (SpendFilter { request_id: Some("call-5".to_owned()), ..none() }, 1),
+        (SpendFilter { request_id: Some("nothing".to_owned()), ..none() }, 0),
+        (
+            SpendFilter {
+                from: Some(all[3].begun.started_at),
+                until: Some(all[6].begun.started_at),
+                ..none()
+            },
+            3,
+        ),
+    ];
+    for (filter, expected) in cases {
+        let page = store.spend_logs(filter.clone(), 1, 1_000).await.unwrap();
+        assert_eq!((page.events.len(), page.more), (expected, false), "{filter:?}");
+    }
+    let page = store.spend_logs(none(), 3, 10).await.unwrap();
+    assert_eq!((page.events.len(), page.more), (5, false));
+    let page = store.spend_logs(none(), 1, 10).await.unwrap();
+    assert_eq!((page.events.len(), page.more), (10, true));
+    let newest = &page.events[0];
+    assert_eq!((newest.id.0, newest.deployment.as_str()), (all[24].begun.id, "second"));
+    assert_eq!((newest.region.as_str(), newest.units.as_deref()), ("us-east-1", Some("{\"query\":2}")));
+    execute(&store, "SELECT * FROM bedgate.spend".to_owned()).await.unwrap();
+}

@@ -22,10 +22,14 @@ enum State {
     Idle,
     Head(Vec<u8>),
     Sized(u64),
-    ChunkSize { line: Vec<u8> },
+    ChunkSize {
+        line: Vec<u8>,
+    },
     ChunkData(u64),
     ChunkEnd,
-    Trailers { line_bytes: usize },
+    Trailers {
+        line_bytes: usize,
+    },
     UntilClose,
 }
 
@@ -77,7 +81,11 @@ impl ResponseFraming {
                 let from = before.saturating_sub(3);
                 head.extend_from_slice(bytes);
                 let Some(at) = memchr::memmem::find(head.get(from..).unwrap_or_default(), b"\r\n\r\n") else {
-                    return if head.len() > MAX_HEAD_BYTES { Err(Malformed("head too large")) } else { Ok(bytes.len()) };
+                    return if head.len() > MAX_HEAD_BYTES {
+                        Err(Malformed("head too large"))
+                    } else {
+                        Ok(bytes.len())
+                    };
                 };
                 let end = from + at + 4;
                 head.truncate(end);
@@ -88,7 +96,8 @@ impl ResponseFraming {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= taken as u64;
                 if *left == 0 {
-                    self.state = if matches!(self.state, State::Sized(_)) { State::Idle } else { State::ChunkEnd };
+                    self.state =
+                        if matches!(self.state, State::Sized(_)) { State::Idle } else { State::ChunkEnd };
                 }
                 Ok(taken)
             }
@@ -138,7 +147,8 @@ fn after_head(head: &[u8], request_was_head: bool) -> Result<State, Malformed> {
     if request_was_head || status == 204 || status == 304 {
         return Ok(State::Idle);
     }
-    let value = |name: &str| response.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
+    let value =
+        |name: &str| response.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
     if let Some(coding) = value("transfer-encoding") {
         let is_chunked = coding.to_ascii_lowercase().ends_with(b"chunked");
         return Ok(if is_chunked { State::ChunkSize { line: Vec::new() } } else { State::UntilClose });
@@ -156,7 +166,8 @@ fn after_head(head: &[u8], request_was_head: bool) -> Result<State, Malformed> {
 }
 
 fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
-    let digits = line.split(|byte| matches!(byte, b';' | b'\r' | b'\n' | b' ' | b'\t')).next().unwrap_or_default();
+    let digits =
+        line.split(|byte| matches!(byte, b';' | b'\r' | b'\n' | b' ' | b'\t')).next().unwrap_or_default();
     let digits = std::str::from_utf8(digits).map_err(|_| Malformed("chunk size"))?;
     u64::from_str_radix(digits, 16).map_err(|_| Malformed("chunk size"))
 }

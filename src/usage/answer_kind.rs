@@ -71,9 +71,14 @@ impl AnswerKind {
     pub fn of(facts: &AnswerFacts<'_>) -> Self {
         let framing = Framing::of(facts);
         let succeeded = (200..300).contains(&facts.status);
+        // Bytes are followed where they state something, or where a short answer shows by its frames alone.
+        let unread = |charged_by| {
+            let is_frames =
+                matches!(framing, Framing::ConverseFrames | Framing::InvokeFrames | Framing::OtherFrames);
+            Self { framing: if is_frames { framing } else { Framing::Opaque }, charged_by }
+        };
         if !succeeded || is_free(facts.operation) {
-            let framing = if framing == Framing::Json { Framing::Opaque } else { framing };
-            return Self { framing, charged_by: ChargedBy::Nothing };
+            return unread(ChargedBy::Nothing);
         }
         let charged_by = match (facts.service, facts.operation) {
             (Service::BedrockRuntime, "Converse" | "ConverseStream" | "ApplyGuardrail") => ChargedBy::Tokens,
@@ -86,9 +91,10 @@ impl AnswerKind {
             }
             _ => ChargedBy::Unreported,
         };
-        let looks_at_nothing = matches!(charged_by, ChargedBy::Unreported | ChargedBy::Queries);
-        let framing = if looks_at_nothing && framing == Framing::Json { Framing::Opaque } else { framing };
-        Self { framing, charged_by }
+        match charged_by {
+            ChargedBy::Unreported | ChargedBy::Queries => unread(charged_by),
+            _ => Self { framing, charged_by },
+        }
     }
 }
 
@@ -209,6 +215,8 @@ mod tests {
             (BedrockRuntime, "StartAsyncInvoke", "m", 200, json, Opaque, Unreported),
             (BedrockAgentRuntime, "InvokeAgent", "m", 200, frames, OtherFrames, Unreported),
             (BedrockAgentRuntime, "Rerank", "m", 200, json, Opaque, Queries),
+            (BedrockAgentcore, "InvokeAgentRuntime", "", 200, "text/event-stream", Opaque, Unreported),
+            (BedrockRuntime, "OpenAiChatCompletions", "m", 500, "text/event-stream", Opaque, Nothing),
             (Bedrock, "ListFoundationModels", "", 200, json, Opaque, Nothing),
             (Bedrock, "CreateModelInvocationJob", "", 200, json, Opaque, Unreported),
         ] {

@@ -1,8 +1,11 @@
 //! The `chunk` events of InvokeModelWithResponseStream: a model's own JSON in base64, of which only the few
 //! that state usage are decoded.
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use memchr::memmem::Finder;
 
 /// `amazon-bedrock-invocationMetrics` as it appears inside base64, by where in a group of three bytes it
 /// starts; the bytes at either edge, which mix with the neighbours, are left off.
@@ -33,7 +36,8 @@ pub(crate) fn states_usage(base64_text: &[u8]) -> bool {
 
 /// Whether the chunk holds invocation metrics, which only the last one does.
 pub(crate) fn holds_metrics(base64_text: &[u8]) -> bool {
-    METRICS_NEEDLES.iter().any(|needle| memchr::memmem::find(base64_text, needle).is_some())
+    static FINDERS: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| METRICS_NEEDLES.map(Finder::new));
+    FINDERS.iter().any(|finder| finder.find(base64_text).is_some())
 }
 
 /// The model's own JSON.

@@ -3,7 +3,7 @@
 //!
 //! A frame is: total length (4 bytes), length of the headers (4), CRC-32 of those eight (4), headers,
 //! payload, CRC-32 of all before it (4); numbers are big-endian.
-//! <https://docs.aws.amazon.com/transcribe/latest/dg/streaming-setting-up.html> describes the encoding.
+//! <https://smithy.io/2.0/aws/amazon-eventstream.html>
 
 /// Largest frame whose declared length is believed (24 MiB, the most AWS sends); a larger one is malformed.
 pub const MAX_FRAME_BYTES: usize = 24 * 1024 * 1024;

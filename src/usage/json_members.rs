@@ -85,6 +85,11 @@ impl JsonMembers {
         self.complete
     }
 
+    /// Whether the text goes on: something was opened that is not closed.
+    pub(crate) fn is_broken_off(&self) -> bool {
+        !self.complete && (self.depth > 0 || self.within != Within::Structure)
+    }
+
     /// Whether a wanted value was dropped because of the limit.
     pub(crate) fn overflowed(&self) -> bool {
         self.overflowed
@@ -149,8 +154,14 @@ impl JsonMembers {
     }
 
     fn read_structure<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
-        let is_token = |byte: &u8| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b',' | b':');
-        let Some(at) = chunk.iter().position(is_token) else {
+        // Deep inside of what nobody wants, commas and colons say nothing.
+        let passes_over = self.taking.is_none() && self.depth > 1;
+        let at = if passes_over {
+            chunk.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']'))
+        } else {
+            chunk.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b',' | b':'))
+        };
+        let Some(at) = at else {
             self.pass_plain(chunk);
             return &[];
         };

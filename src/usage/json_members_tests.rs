@@ -1,1 +1,103 @@
+use proptest::prelude::*;
 
+use super::*;
+
+const MEMBERS: &[Wanted] = &[("usage", Take::Value), ("tier", Take::Value), ("images", Take::Count)];
+
+fn read(text: &[u8], cuts: &[usize], limit: usize) -> JsonMembers {
+    let mut members = JsonMembers::new(MEMBERS, limit);
+    let mut start = 0;
+    for cut in cuts.iter().map(|cut| cut % (text.len() + 1)).chain([text.len()]) {
+        if cut >= start {
+            members.feed(&text[start..cut]);
+            start = cut;
+        }
+    }
+    members
+}
+
+fn text_of(members: &JsonMembers, name: &str) -> Option<String> {
+    members.value(name).map(|value| String::from_utf8(value.to_vec()).unwrap().trim().to_owned())
+}
+
+#[test]
+fn only_members_of_the_top_are_found() {
+    for (text, usage, complete) in [
+        (r#"{"usage":{"a":[1,{"b":"}"}]},"x":1}"#, Some(r#"{"a":[1,{"b":"}"}]}"#), true),
+        (r#"{ "x" : [ "usage", {"usage": 1} ] , "usage" : 7 }"#, Some("7"), true),
+        (r#"{"x":"\"usage\":1,","usage":"a\"b\\"}"#, Some(r#""a\"b\\""#), true),
+        (r#"{"usage":null}"#, Some("null"), true),
+        (r#"{"usage":1,"usage":2}"#, Some("2"), true),
+        (r#"{"usage":1"#, None, false),
+        (r#"{"x":1}"#, None, true),
+        (r#"[{"usage":1}]"#, None, true),
+        (r#"["usage",1]"#, None, true),
+        (r#""usage""#, None, false),
+        (r#"{"usage_of_something_with_a_very_long_name_indeed":1}"#, None, true),
+        ("", None, false),
+        ("{}", None, true),
+        ("}{", None, true),
+        ("\u{fffd}{{{", None, false),
+    ] {
+        let members = read(text.as_bytes(), &[], 1000);
+        assert_eq!(text_of(&members, "usage").as_deref(), usage, "{text}");
+        assert_eq!(members.is_complete(), complete, "{text}");
+    }
+}
+
+#[test]
+fn elements_are_counted_without_being_kept() {
+    for (text, count) in [
+        (r#"{"images":["a,b","c"]}"#, Some(2)),
+        (r#"{"images":[ ]}"#, Some(0)),
+        (r#"{"images":[[1,2,3]]}"#, Some(1)),
+        (r#"{"images":[{"a":1,"b":2},{"a":1},3]}"#, Some(3)),
+        (r#"{"images":null}"#, Some(0)),
+        (r#"{"images":["a""#, None),
+        (r#"{"other":["a"]}"#, None),
+    ] {
+        let members = read(text.as_bytes(), &[], 0);
+        assert_eq!(members.count("images"), count, "{text}");
+        assert!(members.kept.is_empty() && !members.overflowed());
+    }
+}
+
+#[test]
+fn a_value_over_the_limit_is_dropped_and_the_next_is_found() {
+    let members = read(br#"{"usage":"0123456789","tier":"flex"}"#, &[3, 12], 8);
+    assert!(members.overflowed() && members.is_complete());
+    assert_eq!(text_of(&members, "usage"), None);
+    assert_eq!(text_of(&members, "tier").as_deref(), Some("\"flex\""));
+}
+
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        "[a-z\"\\\\{}\\[\\],: é]{0,12}".prop_map(Into::into),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        let name = prop_oneof![Just("usage".to_owned()), Just("images".to_owned()), "[a-z\"]{0,6}"];
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+            prop::collection::btree_map(name, inner, 0..4).prop_map(|map| map.into_iter().collect()),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_chunks_it_finds_what_a_parser_finds(value in json(), pretty in any::<bool>(), mut cuts in prop::collection::vec(0_usize..2000, 0..12)) {
+        let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+        cuts.sort_unstable();
+        let members = read(text.as_bytes(), &cuts, 100_000);
+        let found = members.value("usage").map(|value| serde_json::from_slice::<serde_json::Value>(value).unwrap());
+        prop_assert_eq!(found.as_ref(), value.as_object().and_then(|object| object.get("usage")));
+        let images = value.as_object().and_then(|object| object.get("images"));
+        if let Some(serde_json::Value::Array(images)) = images {
+            prop_assert_eq!(members.count("images"), Some(images.len() as u64));
+        }
+        prop_assert_eq!(members.is_complete(), value.is_object() || value.is_array());
+    }
+}

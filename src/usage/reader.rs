@@ -7,18 +7,18 @@
 //! 2. `amazon-bedrock-invocationMetrics` of the last chunk.
 //! 3. The token-count headers `x-amzn-bedrock-*`.
 //!
-//! The first that says anything is taken whole; counts of two sources are never mixed. The tier is the
-//! answer's own, else the header's. Where a source counts cache writes without telling their time to live,
+//! The first that says anything is taken whole; counts of two sources are never mixed. The tier, and whether
+//! latency was optimised, is what the answer says, else its headers, else what the request asked for. Where a source counts cache writes without telling their time to live,
 //! they are five-minute ones unless the request asks for one hour anywhere: then usage is unknown.
 
 use super::answer_kind::{AnswerKind, ChargedBy, Framing};
-use super::chunk_frames;
-use super::event_stream::{EventStreamReader, FrameVisitor};
-use super::json_members::{JsonMembers, Take, Wanted};
+use super::event_stream::EventStreamReader;
+use super::json_members::JsonMembers;
 use super::request_facts::RequestFacts;
-use super::shapes::{BilledUnits, Count, InvocationMetrics, Stated, TitanResult, UsageMembers, value};
+use super::shapes::{InvocationMetrics, Stated, StatedTier, UsageMembers};
 use super::sse::DataLines;
-use super::{ServiceTier, Unit, Usage};
+use super::statements::{self, Statements};
+use super::{Unit, Usage};
 
 /// Whether a chunk holds what the account of the call waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +53,8 @@ pub struct UsageReader {
     kind: AnswerKind,
     request: RequestFacts,
     of_headers: Option<Stated>,
-    header_tier: Option<ServiceTier>,
-    header_latency_optimised: bool,
+    header_tier: Option<StatedTier>,
+    header_latency_optimised: Option<bool>,
     body: Body,
     statements: Statements,
 }
@@ -67,57 +67,6 @@ enum Body {
     Events(DataLines),
 }
 
-/// What the body has stated so far.
-#[derive(Debug)]
-struct Statements {
-    framing: Framing,
-    limit: usize,
-    usage: Option<UsageMembers>,
-    other: Option<Stated>,
-    metrics: Option<InvocationMetrics>,
-    tier: Option<ServiceTier>,
-    latency_optimised: bool,
-    terminal: bool,
-    failure: Option<String>,
-    /// Something that ought to have been read was too large or broken.
-    missed: bool,
-    /// The latest chunk's base64 text: it states the usage of some families.
-    last_chunk: Vec<u8>,
-    /// The last chunk did state usage.
-    stated_last: bool,
-}
-
-/// Largest chunk kept for the case that it turns out to be the last.
-const MAX_LAST_CHUNK_BYTES: usize = 16 * 1024;
-
-/// Members of an answer, of a chunk and of a server-sent event.
-const WANTED: &[Wanted] = &[
-    ("usage", Take::Value),
-    ("serviceTier", Take::Value),
-    ("service_tier", Take::Value),
-    ("performanceConfig", Take::Value),
-    ("amazon-bedrock-invocationMetrics", Take::Value),
-    ("prompt_token_count", Take::Value),
-    ("generation_token_count", Take::Value),
-    ("inputTextTokenCount", Take::Value),
-    ("results", Take::Value),
-    ("meta", Take::Value),
-    ("images", Take::Count),
-    ("artifacts", Take::Count),
-];
-
-/// Members of an event in a stream, beside those of an answer: usage stands one level deeper in some.
-const WANTED_OF_EVENT: &[Wanted] = &[
-    ("usage", Take::Value),
-    ("service_tier", Take::Value),
-    ("amazon-bedrock-invocationMetrics", Take::Value),
-    ("type", Take::Value),
-    ("message", Take::Value),
-    ("response", Take::Value),
-    ("metadata", Take::Value),
-    ("error", Take::Value),
-];
-
 impl UsageReader {
     /// A reader that keeps at most `limit` bytes of an answer at a time. What is larger is not read; the
     /// answer's bytes are not its business.
@@ -125,7 +74,7 @@ impl UsageReader {
     pub fn new(kind: AnswerKind, limit: usize) -> Self {
         let body = match kind.framing {
             Framing::Opaque => Body::Opaque,
-            Framing::Json => Body::Json(JsonMembers::new(WANTED, limit)),
+            Framing::Json => Body::Json(JsonMembers::new(statements::WANTED, limit)),
             Framing::ConverseFrames | Framing::InvokeFrames | Framing::OtherFrames => {
                 Body::Frames(EventStreamReader::new(limit))
             }
@@ -136,7 +85,7 @@ impl UsageReader {
             request: RequestFacts::default(),
             of_headers: None,
             header_tier: None,
-            header_latency_optimised: false,
+            header_latency_optimised: None,
             body,
             statements: Statements::new(kind.framing, limit),
         }
@@ -161,9 +110,9 @@ impl UsageReader {
             let stated = Stated::tokens(input.unwrap_or_default(), output.unwrap_or_default());
             self.of_headers = Some(stated.with_cache(read, written));
         }
-        self.header_tier = header("x-amzn-bedrock-service-tier").and_then(ServiceTier::from_name);
-        self.header_latency_optimised =
-            header("x-amzn-bedrock-performanceconfig-latency") == Some("optimized");
+        self.header_tier = header("x-amzn-bedrock-service-tier").and_then(StatedTier::named);
+        let latency = header("x-amzn-bedrock-performanceconfig-latency");
+        self.header_latency_optimised = latency.map(|latency| latency == "optimized");
     }
 
     /// Reads on.
@@ -184,10 +133,12 @@ impl UsageReader {
 
     /// What is known now: after the terminal chunk, or at the end of the answer, whatever its end was.
     pub fn finish(&mut self) -> Reading {
-        if let Body::Json(members) = &self.body {
-            self.statements.read_answer(members);
+        match &mut self.body {
+            Body::Json(members) => self.statements.read_answer(members),
+            Body::Frames(_) => self.statements.read_last_chunk(),
+            Body::Events(lines) => lines.finish(|data| self.statements.read_event(data)),
+            Body::Opaque => {}
         }
-        self.statements.read_last_chunk();
         let whole = self.is_whole();
         let failure = self.failure();
         let free = self.kind.charged_by == ChargedBy::Nothing;
@@ -203,9 +154,11 @@ impl UsageReader {
     fn is_whole(&self) -> bool {
         match &self.body {
             Body::Opaque => true,
-            Body::Json(members) => members.is_complete(),
+            Body::Json(members) => !members.is_broken_off(),
             Body::Frames(frames) => frames.is_malformed() || frames.on_frame_boundary(),
-            Body::Events(lines) => self.statements.terminal || lines.overflowed(),
+            Body::Events(lines) => {
+                self.statements.terminal || self.statements.failure.is_some() || lines.overflowed()
+            }
         }
     }
 
@@ -220,22 +173,37 @@ impl UsageReader {
     /// The best statement there is, by the order of belief.
     fn stated(&self) -> Option<Stated> {
         let own = self.statements.usage.as_ref().and_then(UsageMembers::stated);
-        let metrics = || self.statements.metrics.as_ref().and_then(InvocationMetrics::stated);
-        let mut stated = own
-            .or_else(|| self.statements.other.clone())
-            .or_else(metrics)
-            .or_else(|| self.of_headers.clone())?;
-        let own_tier = self.statements.tier;
-        stated.usage.tier = own_tier.or(self.header_tier).unwrap_or_default();
-        stated.usage.latency_optimised = self.statements.latency_optimised || self.header_latency_optimised;
+        let own = own.or_else(|| self.statements.other.clone());
+        let metrics = self.statements.metrics.as_ref().and_then(InvocationMetrics::stated);
+        // Of what the answer itself states, a part may have been missed.
+        let of_body = if self.missed() { metrics.or(own) } else { own.or(metrics) };
+        let mut stated = of_body.or_else(|| self.of_headers.clone())?;
+        self.mark(&mut stated.usage);
         Some(stated)
+    }
+
+    /// Writes down how the call was served.
+    fn mark(&self, usage: &mut Usage) {
+        if let Some(StatedTier::Known(tier)) = self.tier() {
+            usage.tier = tier;
+        }
+        let latency = self.statements.latency_optimised.or(self.header_latency_optimised);
+        usage.latency_optimised = latency.or(self.request.latency_optimised).unwrap_or_default();
+    }
+
+    /// The tier the answer names; if it names none, the one that was asked for.
+    fn tier(&self) -> Option<StatedTier> {
+        let of_answer = self.statements.tier.or(self.header_tier);
+        of_answer.or(self.request.tier.map(StatedTier::Known))
     }
 
     /// What the call is charged by, or why that is not known.
     fn charged(&self, whole: bool) -> Result<Usage, &'static str> {
+        let is_unheard = self.tier() == Some(StatedTier::Unheard);
         match self.kind.charged_by {
             ChargedBy::Nothing => Err("the call is free"),
             ChargedBy::Unreported => Err("AWS does not report what this operation uses"),
+            _ if is_unheard => Err("the answer names a service tier that is not known"),
             ChargedBy::Tokens => self.tokens(whole),
             ChargedBy::Embedding => self.embedding(whole),
             ChargedBy::Queries => {
@@ -252,8 +220,7 @@ impl UsageReader {
     }
 
     fn tokens(&self, whole: bool) -> Result<Usage, &'static str> {
-        let missed = self.statements.missed || self.over_limit();
-        let missing = if missed {
+        let missing = if self.missed() {
             "the statement of usage was too large or broken"
         } else if whole {
             "the answer states no usage"
@@ -294,7 +261,7 @@ impl UsageReader {
 
     fn output_images(&self, whole: bool) -> Result<Usage, &'static str> {
         let Body::Json(members) = &self.body else { return Err("the images were not counted") };
-        if !whole {
+        if !whole || !members.is_complete() {
             return Err("the answer broke off before its images were counted");
         }
         let images = members.count("images").or(members.count("artifacts"));
@@ -305,198 +272,21 @@ impl UsageReader {
     }
 
     fn units(&self, units: Vec<(Unit, u64)>) -> Usage {
-        Usage { units, tier: self.header_tier.unwrap_or_default(), ..Usage::default() }
+        let mut usage = Usage { units, ..Usage::default() };
+        self.mark(&mut usage);
+        usage
     }
 
-    fn over_limit(&self) -> bool {
+    /// Whether something that may state usage was too large or broken.
+    fn missed(&self) -> bool {
         match &self.body {
+            _ if self.statements.missed => true,
             Body::Opaque => false,
             Body::Json(members) => members.overflowed(),
             Body::Frames(frames) => frames.passed_over_wanted() || frames.is_malformed(),
             Body::Events(lines) => lines.overflowed(),
         }
     }
-}
-
-impl Statements {
-    fn new(framing: Framing, limit: usize) -> Self {
-        Self {
-            framing,
-            limit,
-            usage: None,
-            other: None,
-            metrics: None,
-            tier: None,
-            latency_optimised: false,
-            terminal: false,
-            failure: None,
-            missed: false,
-            last_chunk: Vec::new(),
-            stated_last: false,
-        }
-    }
-
-    /// Reads an answer that is one JSON text, or the payload of a `metadata` frame.
-    fn read_answer(&mut self, members: &JsonMembers) {
-        self.read_statement(members);
-        if self.usage.is_none() {
-            self.other = other_statement(members);
-        }
-        #[derive(serde::Deserialize)]
-        struct PerformanceConfig {
-            latency: Option<String>,
-        }
-        let performance: Option<PerformanceConfig> = parse(members.value("performanceConfig"));
-        self.latency_optimised |=
-            performance.and_then(|config| config.latency).is_some_and(|latency| latency == "optimized");
-    }
-
-    /// Takes in `usage`, the tier and the metrics, wherever they stand.
-    fn read_statement(&mut self, members: &JsonMembers) {
-        #[derive(serde::Deserialize)]
-        struct TierObject {
-            #[serde(rename = "type")]
-            name: String,
-        }
-        if let Some(text) = members.value("usage").filter(|text| !is_null(text)) {
-            match serde_json::from_slice::<UsageMembers>(text) {
-                Ok(usage) => {
-                    self.tier = usage.tier().or(self.tier);
-                    match &mut self.usage {
-                        _ if usage.stated().is_none() => {}
-                        Some(earlier) => earlier.update(usage),
-                        None => self.usage = Some(usage),
-                    }
-                }
-                Err(_) => self.missed = true,
-            }
-        }
-        let tier = parse::<TierObject>(members.value("serviceTier")).map(|tier| tier.name);
-        let tier = tier.or_else(|| parse(members.value("service_tier")));
-        self.tier = tier.as_deref().and_then(ServiceTier::from_name).or(self.tier);
-        if let Some(metrics) = parse(members.value("amazon-bedrock-invocationMetrics")) {
-            self.metrics = Some(metrics);
-        }
-    }
-
-    /// Reads the data of one server-sent event, if it is one that says something of interest.
-    fn read_event(&mut self, data: &[u8]) {
-        if data == b"[DONE]" {
-            self.terminal = true;
-            return;
-        }
-        const TELLING: [&[u8]; 5] =
-            [b"\"usage\"", b"\"message_stop\"", b"\"error\"", b"\"response.failed\"", b"invocationMetrics"];
-        let is_telling = TELLING.iter().any(|needle| memchr::memmem::find(data, needle).is_some());
-        if is_telling {
-            self.read_event_members(data);
-        }
-    }
-
-    /// Reads one event of a stream, in OpenAI's, Anthropic's or Nova's shape.
-    fn read_event_members(&mut self, data: &[u8]) {
-        let mut members = JsonMembers::new(WANTED_OF_EVENT, self.limit);
-        members.feed(data);
-        self.missed |= members.overflowed();
-        self.read_statement(&members);
-        for nested in ["message", "metadata", "response"] {
-            if let Some(text) = members.value(nested) {
-                self.read_statement(&JsonMembers::of(WANTED, text));
-            }
-        }
-        let event_type: String = parse(members.value("type")).unwrap_or_default();
-        if matches!(
-            event_type.as_str(),
-            "message_stop" | "response.completed" | "response.incomplete" | "response.failed"
-        ) {
-            self.terminal = true;
-        }
-        let error = members.value("error").filter(|text| !is_null(text));
-        if event_type == "error" || event_type == "response.failed" || error.is_some() {
-            let named = error.map(|text| JsonMembers::of(&[("type", Take::Value)], text));
-            let name = named.and_then(|named| parse::<String>(named.value("type")));
-            self.failure.get_or_insert(name.unwrap_or(event_type));
-        }
-    }
-
-    /// Reads a `chunk` event.
-    fn read_chunk(&mut self, payload: &[u8]) {
-        let Some(text) = chunk_frames::base64_text(payload) else {
-            self.missed = true;
-            return;
-        };
-        self.last_chunk.clear();
-        if !chunk_frames::states_usage(text) {
-            if text.len() <= MAX_LAST_CHUNK_BYTES {
-                self.last_chunk.extend_from_slice(text);
-            }
-            return;
-        }
-        let Some(json) = chunk_frames::decode(text) else {
-            self.missed = true;
-            return;
-        };
-        self.read_event_members(&json);
-        if self.metrics.is_some() {
-            self.terminal = true;
-        }
-    }
-
-    /// A stream without invocation metrics may state its usage in the last chunk.
-    fn read_last_chunk(&mut self) {
-        let text = std::mem::take(&mut self.last_chunk);
-        if let Some(json) = chunk_frames::decode(&text).filter(|json| !json.is_empty() && !self.terminal) {
-            self.read_event_members(&json);
-            self.stated_last = self.usage.is_some();
-        }
-    }
-}
-
-impl FrameVisitor for Statements {
-    fn wants(&self, event_type: &[u8]) -> bool {
-        match self.framing {
-            Framing::ConverseFrames => event_type == b"metadata",
-            Framing::InvokeFrames => event_type == b"chunk",
-            _ => false,
-        }
-    }
-
-    fn payload(&mut self, _event_type: &[u8], payload: &[u8]) {
-        if self.framing == Framing::InvokeFrames {
-            self.read_chunk(payload);
-        } else {
-            let members = JsonMembers::of(WANTED, payload);
-            self.read_answer(&members);
-            self.terminal |= self.usage.is_some();
-        }
-    }
-}
-
-/// Usage of the families that state it outside of `usage`: Llama, Titan, Cohere.
-fn other_statement(members: &JsonMembers) -> Option<Stated> {
-    let count = |name: &str| parse::<Count>(members.value(name));
-    let (prompt, generation) = (count("prompt_token_count"), count("generation_token_count"));
-    if prompt.or(generation).is_some() {
-        return Some(Stated::tokens(value(prompt), value(generation)));
-    }
-    if let Some(Count(input)) = count("inputTextTokenCount") {
-        let results: Vec<TitanResult> = parse(members.value("results")).unwrap_or_default();
-        let output = results.iter().map(|result| value(result.token_count)).fold(0, u64::saturating_add);
-        return Some(Stated::tokens(input, output));
-    }
-    #[derive(serde::Deserialize)]
-    struct Meta {
-        billed_units: Option<BilledUnits>,
-    }
-    parse::<Meta>(members.value("meta"))?.billed_units?.stated()
-}
-
-fn parse<'a, T: serde::Deserialize<'a>>(text: Option<&'a [u8]>) -> Option<T> {
-    serde_json::from_slice(text?).ok()
-}
-
-fn is_null(text: &[u8]) -> bool {
-    text.trim_ascii() == b"null"
 }
 
 #[cfg(test)]

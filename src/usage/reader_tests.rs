@@ -1,1 +1,262 @@
+use aws_smithy_eventstream::frame::write_message_to;
+use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
+use base64::Engine as _;
+use proptest::prelude::*;
 
+use super::*;
+use crate::usage::ServiceTier;
+
+const CONVERSE_STREAM: AnswerKind =
+    AnswerKind { framing: Framing::ConverseFrames, charged_by: ChargedBy::Tokens };
+const INVOKE_STREAM: AnswerKind =
+    AnswerKind { framing: Framing::InvokeFrames, charged_by: ChargedBy::Tokens };
+const EVENTS: AnswerKind = AnswerKind { framing: Framing::ServerSentEvents, charged_by: ChargedBy::Tokens };
+const JSON: AnswerKind = AnswerKind { framing: Framing::Json, charged_by: ChargedBy::Tokens };
+const LIMIT: usize = 4096;
+
+fn frame(headers: &[(&'static str, &str)], payload: &str) -> Vec<u8> {
+    let text = |value: &str| HeaderValue::String(value.to_owned().into());
+    let headers = headers.iter().map(|(name, value)| Header::new(*name, text(value))).collect();
+    let mut bytes = Vec::new();
+    write_message_to(&Message::new_from_parts(headers, payload.as_bytes().to_vec()), &mut bytes).unwrap();
+    bytes
+}
+
+fn event(name: &str, payload: &str) -> Vec<u8> {
+    frame(
+        &[(":event-type", name), (":content-type", "application/json"), (":message-type", "event")],
+        payload,
+    )
+}
+
+fn exception(name: &str) -> Vec<u8> {
+    frame(&[(":exception-type", name), (":message-type", "exception")], r#"{"message":"no"}"#)
+}
+
+fn chunk(json: &str) -> Vec<u8> {
+    let encoded = base64::engine::general_purpose::STANDARD.encode(json);
+    event("chunk", &format!(r#"{{"bytes":"{encoded}","p":"abc"}}"#))
+}
+
+const METADATA: &str = r#"{"usage":{"inputTokens":10,"outputTokens":20},"serviceTier":{"type":"flex"}}"#;
+
+fn read(kind: AnswerKind, bytes: &[u8]) -> Reading {
+    let mut reader = UsageReader::new(kind, LIMIT);
+    reader.feed(bytes);
+    reader.finish()
+}
+
+/// The chunk, counted from one, that the reader called terminal; it must be called so once.
+fn terminal_chunk(kind: AnswerKind, chunks: &[&[u8]]) -> Option<usize> {
+    let mut reader = UsageReader::new(kind, LIMIT);
+    let terminal: Vec<usize> = (1..)
+        .zip(chunks)
+        .filter(|(_, chunk)| reader.feed(chunk) == Progress::Terminal)
+        .map(|(at, _)| at)
+        .collect();
+    assert!(terminal.len() <= 1);
+    terminal.first().copied()
+}
+
+#[test]
+fn the_chunk_that_completes_the_statement_is_terminal() {
+    let (delta, metadata) = (event("contentBlockDelta", "{}"), event("metadata", METADATA));
+    let (start, end) = metadata.split_at(metadata.len() - 1);
+    assert_eq!(terminal_chunk(CONVERSE_STREAM, &[&delta, start, end, b""]), Some(3));
+    assert_eq!(terminal_chunk(CONVERSE_STREAM, &[&delta, &delta]), None);
+
+    let metrics = chunk(r#"{"amazon-bedrock-invocationMetrics":{"inputTokenCount":1,"outputTokenCount":2}}"#);
+    assert_eq!(terminal_chunk(INVOKE_STREAM, &[&chunk("{}"), &metrics]), Some(2));
+
+    assert_eq!(terminal_chunk(JSON, &[br#"{"usage":{}"#, b"}", b"\n"]), Some(2));
+
+    let usage = b"data: {\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n";
+    assert_eq!(terminal_chunk(EVENTS, &[usage, b"data: [DONE]", b"\n\n"]), Some(3));
+    assert_eq!(terminal_chunk(EVENTS, &[b"data: {\"text\":\"message_stop\",\"type\":\"x\"}\n\n"]), None);
+    let stop = b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+    assert_eq!(terminal_chunk(EVENTS, &[stop, stop]), Some(1));
+    let incomplete = b"data: {\"type\":\"response.incomplete\",\"response\":{\"usage\":{\"input_tokens\":1,\"input_tokens_details\":{}}}}\n\n";
+    assert_eq!(terminal_chunk(EVENTS, &[incomplete]), Some(1));
+}
+
+#[test]
+fn a_converse_stream_states_usage_and_tier() {
+    let reading = read(CONVERSE_STREAM, &[event("messageStart", "{}"), event("metadata", METADATA)].concat());
+    let usage = Usage { input_tokens: 10, output_tokens: 20, tier: ServiceTier::Flex, ..Usage::default() };
+    assert_eq!(reading.usage, Some(usage));
+    assert!(reading.whole && !reading.free);
+    assert_eq!((reading.failure, reading.unknown_reason, reading.partial), (None, None, None));
+}
+
+#[test]
+fn a_short_answer_is_not_whole() {
+    let metadata = event("metadata", METADATA);
+    for length in 1..metadata.len() {
+        let reading = read(CONVERSE_STREAM, &metadata[..length]);
+        assert!(!reading.whole && reading.usage.is_none(), "{length}");
+    }
+    let reading = read(JSON, br#"{"usage":{"inputTokens":10,"outputTokens":20}"#);
+    assert!(!reading.whole);
+    let reading = read(EVENTS, b"data: {\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n");
+    assert!(!reading.whole && reading.usage.is_none());
+    assert_eq!(reading.partial.unwrap().input_tokens, 1);
+    assert!(read(EVENTS, b"data: [DONE]\n\n").whole);
+    assert!(read(EVENTS, b"data: [DONE]").whole);
+    assert!(read(EVENTS, b"data: {\"error\":{}}\n\n").whole, "a failure ends an answer too");
+    for text in ["", "12", "null", "plain text", "\"text\"", "[]", " {} "] {
+        assert!(read(JSON, text.as_bytes()).whole, "{text}");
+    }
+    for text in ["{", "[", "{}"].map(|text| format!("[{text}")) {
+        assert!(!read(JSON, text.as_bytes()).whole, "{text}");
+    }
+}
+
+#[test]
+fn failures_inside_an_answer_are_named() {
+    let bytes = [event("messageStart", "{}"), exception("modelStreamErrorException")].concat();
+    for kind in [CONVERSE_STREAM, INVOKE_STREAM] {
+        let reading = read(kind, &bytes);
+        assert_eq!(reading.failure.as_deref(), Some("modelStreamErrorException"));
+        assert!(reading.whole && reading.usage.is_none());
+    }
+    for (data, expected) in [
+        (r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#, "overloaded_error"),
+        (r#"{"error":{"message":"m","type":"server_error"}}"#, "server_error"),
+        (r#"{"error":{"message":"m"}}"#, "error"),
+        (r#"{"type":"response.failed","response":{"usage":null}}"#, "response.failed"),
+    ] {
+        let reading = read(EVENTS, format!("data: {data}\n\n").as_bytes());
+        assert_eq!(reading.failure.as_deref(), Some(expected));
+    }
+    assert_eq!(read(EVENTS, b"data: {\"type\":\"response.created\",\"error\":null}\n\n").failure, None);
+}
+
+#[test]
+fn a_stream_broken_off_tells_what_was_stated() {
+    let start =
+        chunk(r#"{"type":"message_start","message":{"usage":{"input_tokens":10,"output_tokens":1}}}"#);
+    let reading = read(INVOKE_STREAM, &[start, chunk(r#"{"type":"content_block_delta"}"#)].concat());
+    assert_eq!(reading.usage, None);
+    assert_eq!(reading.partial, Some(Usage { input_tokens: 10, output_tokens: 1, ..Usage::default() }));
+    assert_eq!(reading.unknown_reason, Some("the answer broke off before it stated its usage"));
+}
+
+#[test]
+fn what_is_over_the_limit_or_broken_is_unknown_and_says_so() {
+    let large = format!(r#"{{"usage":{{"inputTokens":1,"x":"{}"}}}}"#, "y".repeat(LIMIT));
+    let reason = Some("the statement of usage was too large or broken");
+    assert_eq!(read(JSON, large.as_bytes()).unknown_reason, reason);
+    assert_eq!(read(CONVERSE_STREAM, &event("metadata", &large)).unknown_reason, reason);
+    assert_eq!(read(JSON, br#"{"usage":"lots"}"#).unknown_reason, reason);
+    assert_eq!(read(INVOKE_STREAM, &event("chunk", "{")).unknown_reason, reason);
+    let malformed = read(CONVERSE_STREAM, &[0; 100]);
+    assert_eq!(malformed.unknown_reason, reason);
+    assert!(malformed.whole, "nothing can be said against it");
+}
+
+#[test]
+fn the_order_of_belief_is_body_then_metrics_then_headers() {
+    let headers = |name: &str| match name {
+        "x-amzn-bedrock-input-token-count" => Some("3"),
+        "x-amzn-bedrock-output-token-count" => Some("33"),
+        _ => None,
+    };
+    let input_tokens = |chunks: &[&str]| {
+        let mut reader = UsageReader::new(INVOKE_STREAM, LIMIT);
+        reader.read_head(headers);
+        for json in chunks {
+            reader.feed(&chunk(json));
+        }
+        reader.finish().usage.map(|usage| usage.input_tokens)
+    };
+    let metrics = r#""amazon-bedrock-invocationMetrics":{"inputTokenCount":2,"outputTokenCount":22}"#;
+    let both = format!(r#"{{"usage":{{"prompt_tokens":1,"completion_tokens":11}},{metrics}}}"#);
+    assert_eq!(input_tokens(&[&both]), Some(1));
+    assert_eq!(input_tokens(&[&format!("{{{metrics}}}")]), Some(2));
+
+    let mut reader = UsageReader::new(JSON, LIMIT);
+    reader.read_head(headers);
+    reader.feed(b"{}");
+    assert_eq!(reader.finish().usage.unwrap().input_tokens, 3);
+}
+
+#[test]
+fn the_tier_is_the_answers_own_then_the_headers_then_the_one_asked_for() {
+    let tier = |asked, header: Option<&'static str>, answer: &str| {
+        let request = RequestFacts { tier: asked, latency_optimised: Some(true), ..RequestFacts::default() };
+        let mut reader = UsageReader::new(JSON, LIMIT).with_request(request);
+        reader.read_head(|name| header.filter(|_| name == "x-amzn-bedrock-service-tier"));
+        reader.feed(format!(r#"{{"usage":{{"inputTokens":1}}{answer}}}"#).as_bytes());
+        let reading = reader.finish();
+        reading.usage.map(|usage| (usage.tier, usage.latency_optimised)).ok_or(reading.unknown_reason)
+    };
+    use ServiceTier::{Default, Flex, Priority, Reserved};
+    assert_eq!(tier(None, None, ""), Ok((Default, true)));
+    assert_eq!(tier(Some(Flex), None, ""), Ok((Flex, true)));
+    assert_eq!(tier(Some(Flex), Some("priority"), ""), Ok((Priority, true)));
+    let own = r#","serviceTier":{"type":"reserved"},"performanceConfig":{"latency":"standard"}"#;
+    assert_eq!(tier(Some(Flex), Some("priority"), own), Ok((Reserved, false)));
+    assert_eq!(tier(Some(Flex), None, r#","service_tier":"auto""#), Ok((Flex, true)));
+    let unheard = Some("the answer names a service tier that is not known");
+    assert_eq!(tier(None, None, r#","service_tier":"turbo""#), Err(unheard));
+}
+
+#[test]
+fn metrics_are_believed_where_a_part_of_the_body_was_missed() {
+    let start =
+        chunk(r#"{"type":"message_start","message":{"usage":{"input_tokens":10,"output_tokens":1}}}"#);
+    let lost = chunk(&format!(
+        r#"{{"type":"message_delta","x":"{}","usage":{{"output_tokens":20}}}}"#,
+        "y".repeat(LIMIT)
+    ));
+    let stop = chunk(
+        r#"{"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":10,"outputTokenCount":20}}"#,
+    );
+    let usage = read(INVOKE_STREAM, &[start, lost, stop].concat()).usage;
+    assert_eq!(usage, Some(Usage { input_tokens: 10, output_tokens: 20, ..Usage::default() }));
+}
+
+#[test]
+fn a_free_call_is_free_whatever_it_says() {
+    let reading = read(AnswerKind::FREE, METADATA.as_bytes());
+    assert!(reading.free && reading.whole && reading.usage.is_none() && reading.unknown_reason.is_none());
+}
+
+proptest! {
+    #[test]
+    fn nothing_breaks_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..400), cut in 0_usize..400) {
+        for kind in [CONVERSE_STREAM, INVOKE_STREAM, EVENTS, JSON] {
+            let mut reader = UsageReader::new(kind, 64);
+            let (first, second) = bytes.split_at(cut.min(bytes.len()));
+            reader.feed(first);
+            reader.feed(second);
+            reader.finish();
+        }
+    }
+
+    #[test]
+    fn a_payload_that_is_no_json_breaks_nothing(payload in ".{0,80}", name in prop_oneof![Just("metadata"), Just("chunk")]) {
+        for kind in [CONVERSE_STREAM, INVOKE_STREAM] {
+            let reading = read(kind, &[event(name, &payload), event("metadata", METADATA)].concat());
+            prop_assert!(reading.whole);
+            if kind == CONVERSE_STREAM && name == "chunk" {
+                prop_assert!(reading.usage.is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn events_read_the_same_in_any_chunks(texts in prop::collection::vec("[ -~]{0,30}", 0..6), step in 1_usize..40) {
+        let deltas: String = texts
+            .iter()
+            .map(|text| format!("data: {}\n\n", serde_json::json!({"choices": [{"delta": {"content": text}}], "usage": null})))
+            .collect();
+        let stream = format!("{deltas}data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":7,\"completion_tokens\":8}}}}\n\ndata: [DONE]\n\n");
+        let mut reader = UsageReader::new(EVENTS, LIMIT);
+        let terminals = stream.as_bytes().chunks(step).filter(|chunk| reader.feed(chunk) == Progress::Terminal).count();
+        let reading = reader.finish();
+        prop_assert_eq!(terminals, 1);
+        prop_assert_eq!(reading.usage, Some(Usage { input_tokens: 7, output_tokens: 8, ..Usage::default() }));
+        prop_assert!(reading.whole);
+    }
+}

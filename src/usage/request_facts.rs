@@ -3,8 +3,8 @@
 
 use serde::Deserialize;
 
+use super::count::{Count, value};
 use super::json_members::{JsonMembers, Take, Wanted};
-use super::shapes::{Count, value};
 use super::{ImageShape, ServiceTier};
 
 /// How much of a request's body is read at the most; what stands behind it is not known.
@@ -32,6 +32,7 @@ const WANTED: &[Wanted] = &[
     ("num_generations", Take::Value),
     ("serviceTier", Take::Value),
     ("service_tier", Take::Value),
+    ("performanceConfig", Take::Value),
     ("steps", Take::Value),
     ("width", Take::Value),
     ("height", Take::Value),
@@ -51,13 +52,15 @@ pub struct RequestFacts {
     pub body_bytes: u64,
     /// The longest answer the request asks for, all alternatives together, in tokens.
     pub max_output_tokens: Option<u64>,
-    /// The tier it asks for.
+    /// The tier it asks for; a caller that sees the header `x-amzn-bedrock-service-tier` sets it.
     pub tier: Option<ServiceTier>,
+    /// Whether it asks for latency-optimised inference, if it says.
+    pub latency_optimised: Option<bool>,
     /// Whether cache writes may be meant to live for one hour.
     pub one_hour_cache: bool,
     /// Documents to be ranked.
     pub documents: Option<u64>,
-    /// Images to be embedded.
+    /// Images to be embedded (at least so many).
     pub input_images: u64,
     /// Whether audio, video or segments are to be embedded, whose length nobody states.
     pub timed_media: bool,
@@ -76,6 +79,11 @@ struct Settings {
     max_token_count: Option<Count>,
     width: Option<Count>,
     height: Option<Count>,
+}
+
+#[derive(Deserialize)]
+struct PerformanceConfig {
+    latency: String,
 }
 
 #[derive(Deserialize)]
@@ -107,11 +115,14 @@ impl RequestFacts {
             body_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
             max_output_tokens: max_output.map(|tokens| tokens.saturating_mul(alternatives)),
             tier: tier(&members),
+            latency_optimised: parse::<PerformanceConfig>(members.value("performanceConfig"))
+                .map(|config| config.latency == "optimized"),
             one_hour_cache: body.len() > MAX_SCANNED_BYTES || names("1h"),
             documents: members.count("documents").or(members.count("sources")),
             input_images: members.count("images").unwrap_or_default()
                 + u64::from(present("inputImage"))
-                + u64::from(present("singleEmbeddingParams") && names("image")),
+                + u64::from(present("singleEmbeddingParams") && names("image"))
+                + u64::from(names("image_url")),
             timed_media: present("segmentedEmbeddingParams")
                 || (present("singleEmbeddingParams") && (names("video") || names("audio"))),
             input_type: parse(members.value("inputType")),
@@ -132,7 +143,8 @@ impl RequestFacts {
     }
 
     /// Input tokens that a text of so many bytes cannot exceed: a token is at least one byte. What the
-    /// request refers to without holding it (objects in S3, stored prompts) is not in it.
+    /// request refers to without holding it (objects in S3, stored prompts) is not in it, and compressed
+    /// documents may hold more text than bytes.
     #[must_use]
     pub fn most_input_tokens(&self) -> u64 {
         self.body_bytes

@@ -9,17 +9,14 @@
 //! | Anthropic: `input_tokens`, `output_tokens` | excludes cache | `cache_read_input_tokens`, `cache_creation_input_tokens`; `cache_creation` splits writes by TTL |
 //! | OpenAI chat: `prompt_tokens`, `completion_tokens` | **includes** cache: subtracted | `prompt_tokens_details` |
 //! | OpenAI Responses: `input_tokens`, `input_tokens_details` | **includes** cache: subtracted | `input_tokens_details` |
+//! | OpenAI shapes whose `total_tokens` is input, output and reasoning together (Grok) | as above; reasoning stands beside the output: added | as above |
 //! | Llama, Titan, Cohere `billed_units` | no cache | |
 //! | `amazon-bedrock-invocationMetrics`, token-count headers | excludes cache | as in Converse; no split |
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
 
+use super::count::{Count, value};
 use super::{ServiceTier, Unit, Usage};
-
-/// A count: any JSON number that is a whole one and not negative.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Count(pub(crate) u64);
 
 /// The `usage` object of every shape in one: the members that are there tell which it is.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -45,6 +42,7 @@ pub(crate) struct UsageMembers {
     cache_read_input_tokens: Option<Count>,
     cache_creation_input_tokens: Option<Count>,
     cache_creation: Option<CacheCreation>,
+    total_tokens: Option<Count>,
     input_tokens_details: Option<PromptDetails>,
     output_tokens_details: Option<OutputDetails>,
     service_tier: Option<String>,
@@ -173,8 +171,8 @@ impl UsageMembers {
     }
 
     /// The tier it names, in Anthropic's shape.
-    pub(crate) fn tier(&self) -> Option<ServiceTier> {
-        self.service_tier.as_deref().and_then(ServiceTier::from_name)
+    pub(crate) fn tier(&self) -> Option<StatedTier> {
+        self.service_tier.as_deref().and_then(StatedTier::named)
     }
 
     /// Takes in a later, cumulative statement of the same answer (Anthropic's `message_delta` after
@@ -216,8 +214,7 @@ impl UsageMembers {
     fn openai_chat(&self) -> Option<Stated> {
         self.prompt_tokens.or(self.completion_tokens)?;
         Some(openai(
-            self.prompt_tokens,
-            self.completion_tokens,
+            (self.prompt_tokens, self.completion_tokens, self.total_tokens),
             self.prompt_tokens_details.as_ref(),
             self.completion_tokens_details.as_ref(),
         ))
@@ -227,8 +224,7 @@ impl UsageMembers {
         self.input_tokens.or(self.output_tokens)?;
         if self.input_tokens_details.is_some() {
             return Some(openai(
-                self.input_tokens,
-                self.output_tokens,
+                (self.input_tokens, self.output_tokens, self.total_tokens),
                 self.input_tokens_details.as_ref(),
                 self.output_tokens_details.as_ref(),
             ));
@@ -294,6 +290,24 @@ impl InvocationMetrics {
     }
 }
 
+/// The tier an answer names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StatedTier {
+    Known(ServiceTier),
+    /// A name nobody here has heard of: its price cannot be known.
+    Unheard,
+}
+
+impl StatedTier {
+    /// `None` for a name that leaves it open.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "" | "auto" => None,
+            _ => Some(ServiceTier::from_name(name).map_or(Self::Unheard, Self::Known)),
+        }
+    }
+}
+
 impl ServiceTier {
     /// The tier by the names AWS, OpenAI and Anthropic give it; `None` for another name.
     #[must_use]
@@ -309,8 +323,7 @@ impl ServiceTier {
 }
 
 fn openai(
-    input: Option<Count>,
-    output: Option<Count>,
+    (input, output, total): (Option<Count>, Option<Count>, Option<Count>),
     input_details: Option<&PromptDetails>,
     output_details: Option<&OutputDetails>,
 ) -> Stated {
@@ -318,40 +331,83 @@ fn openai(
     let written =
         input_details.and_then(|details| details.cache_write_tokens.or(details.cache_creation_tokens));
     let uncached = value(input).saturating_sub(read).saturating_sub(value(written));
-    let mut stated = Stated::tokens(uncached, value(output)).with_cache(read, value(written)).split(0);
-    stated.usage.reasoning_tokens = value(output_details.and_then(|details| details.reasoning_tokens));
+    let reasoning = value(output_details.and_then(|details| details.reasoning_tokens));
+    let without_reasoning = value(output).saturating_add(value(input));
+    let reasons_beside = reasoning > 0 && total == Some(Count(without_reasoning.saturating_add(reasoning)));
+    let output = value(output).saturating_add(if reasons_beside { reasoning } else { 0 });
+    let mut stated = Stated::tokens(uncached, output).with_cache(read, value(written)).split(0);
+    stated.usage.reasoning_tokens = reasoning;
     stated
 }
 
-pub(crate) fn value(count: Option<Count>) -> u64 {
-    count.map_or(0, |count| count.0)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct CountVisitor;
-        impl Visitor<'_> for CountVisitor {
-            type Value = Count;
+    fn usage(json: &str) -> Option<Usage> {
+        serde_json::from_str::<UsageMembers>(json).unwrap().stated().map(|stated| stated.usage)
+    }
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a count")
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Count, E> {
-                Ok(Count(number))
-            }
-
-            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Count, E> {
-                u64::try_from(number).map(Count).map_err(|_| E::custom("a count is not negative"))
-            }
-
-            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Count, E> {
-                let is_count = (0.0..9e15).contains(&number) && number.fract() == 0.0;
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked before")]
-                let count = is_count.then_some(Count(number as u64));
-                count.ok_or_else(|| E::custom("a count is whole and not negative"))
-            }
+    #[test]
+    fn counts_of_every_shape_do_not_overlap() {
+        // input, output, cache read, five minutes, one hour, reasoning
+        for (json, expected) in [
+            (
+                r#"{"inputTokens":1,"outputTokens":2,"cacheReadInputTokens":3,"cacheWriteInputTokenCount":4}"#,
+                [1, 2, 3, 4, 0, 0],
+            ),
+            (r#"{"inputTokens":1,"cacheWriteInputTokens":4,"cacheDetails":[]}"#, [1, 0, 0, 4, 0, 0]),
+            (
+                r#"{"inputTokens":1,"cacheWriteInputTokens":4,"cacheDetails":[{"ttl":"1h","inputTokens":9}]}"#,
+                [1, 0, 0, 0, 4, 0],
+            ),
+            (
+                r#"{"input_tokens":1,"output_tokens":2,"cache_creation":{"ephemeral_5m_input_tokens":3,"ephemeral_1h_input_tokens":4}}"#,
+                [1, 2, 0, 3, 4, 0],
+            ),
+            (
+                r#"{"input_tokens":1,"cache_creation_input_tokens":null,"cache_creation":null}"#,
+                [1, 0, 0, 0, 0, 0],
+            ),
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":4,"cache_write_tokens":1},"completion_tokens_details":{"reasoning_tokens":3}}"#,
+                [5, 5, 4, 1, 0, 3],
+            ),
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":18,"completion_tokens_details":{"reasoning_tokens":3}}"#,
+                [10, 8, 0, 0, 0, 3],
+            ),
+            (
+                r#"{"prompt_tokens":1,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":4}}"#,
+                [0, 5, 4, 0, 0, 0],
+            ),
+            (
+                r#"{"input_tokens":10,"output_tokens":5,"input_tokens_details":{"cached_tokens":4},"output_tokens_details":{"reasoning_tokens":2}}"#,
+                [6, 5, 4, 0, 0, 2],
+            ),
+            (r#"{"prompt_tokens":7,"total_tokens":7}"#, [7, 0, 0, 0, 0, 0]),
+            (r#"{"billed_units":{"input_tokens":3.0,"output_tokens":2}}"#, [3, 2, 0, 0, 0, 0]),
+        ] {
+            let usage = usage(json).unwrap();
+            let counts = [
+                usage.input_tokens,
+                usage.output_tokens,
+                usage.cache_read_tokens,
+                usage.cache_write_5m_tokens,
+                usage.cache_write_1h_tokens,
+                usage.reasoning_tokens,
+            ];
+            assert_eq!(counts, expected, "{json}");
         }
-        deserializer.deserialize_any(CountVisitor)
+    }
+
+    #[test]
+    fn what_says_nothing_states_nothing() {
+        for json in ["{}", r#"{"total_tokens":5}"#, r#"{"something":{"else":1}}"#] {
+            assert_eq!(usage(json), None, "{json}");
+        }
+        for json in [r#"{"inputTokens":-1}"#, r#"{"inputTokens":1.5}"#, r#"{"inputTokens":"1"}"#, "[]", "1"] {
+            assert!(serde_json::from_str::<UsageMembers>(json).is_err() || usage(json).is_none(), "{json}");
+        }
     }
 }

@@ -1,6 +1,10 @@
 //! Lines of `text/event-stream`, found in whatever chunks the network delivers.
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html>
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 /// Splits a stream into lines and hands on the text of each `data` line. It never fails.
 #[derive(Debug)]
 pub(crate) struct DataLines {
@@ -44,6 +48,11 @@ impl DataLines {
         }
     }
 
+    /// Reads a last line that ended with the stream instead of a line feed.
+    pub(crate) fn finish(&mut self, on_data: impl FnMut(&[u8])) {
+        data_of(&std::mem::take(&mut self.held)).map(on_data);
+    }
+
     /// Adds to the line held, unless it grows over the limit.
     fn hold(&mut self, part: &[u8]) -> bool {
         if self.held.len() + part.len() > self.limit {
@@ -55,6 +64,27 @@ impl DataLines {
         self.held.extend_from_slice(part);
         true
     }
+}
+
+/// Whether the data of an event may state usage, name a failure or end the stream, in OpenAI's or
+/// Anthropic's shape: a quick look that lets the many events of content pass.
+pub(crate) fn may_tell(data: &[u8]) -> bool {
+    static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+    static OTHERS: LazyLock<[Finder<'static>; 5]> = LazyLock::new(|| {
+        [
+            "\"message_stop\"",
+            "\"error\"",
+            "\"response.completed\"",
+            "\"response.incomplete\"",
+            "\"response.failed\"",
+        ]
+        .map(|name| Finder::new(name.as_bytes()))
+    });
+    let holds_object = |at: usize| {
+        let after_name = data.get(at + USAGE.needle().len()..).unwrap_or_default().trim_ascii_start();
+        after_name.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"{"))
+    };
+    USAGE.find_iter(data).any(holds_object) || OTHERS.iter().any(|finder| finder.find(data).is_some())
 }
 
 /// The text of a `data` line.
@@ -83,6 +113,17 @@ mod tests {
     }
 
     #[test]
+    fn a_last_line_without_a_line_feed_is_read_at_the_end() {
+        let mut lines = DataLines::new(100);
+        lines.feed(b"data: one\ndata: [DO", |_| {});
+        lines.feed(b"NE]", |data| panic!("too early: {data:?}"));
+        let mut seen = Vec::new();
+        lines.finish(|data| seen.push(data.to_vec()));
+        lines.finish(|data| seen.push(data.to_vec()));
+        assert_eq!(seen, [b"[DONE]"]);
+    }
+
+    #[test]
     fn only_data_lines_are_handed_on() {
         let text = b"event: a\r\ndata: {\"x\":1}\r\n\r\n: comment\ndata:two\ndata: unfinished";
         assert_eq!(data_lines(text, &[], 100), ["{\"x\":1}", "two"]);
@@ -92,6 +133,21 @@ mod tests {
     fn a_line_over_the_limit_is_passed_over_and_the_next_is_read() {
         let text = b"data: a very long line that goes on\ndata: two\n";
         assert_eq!(data_lines(text, &[5, 10, 15, 20, 25], 12), ["two"]);
+    }
+
+    #[test]
+    fn events_of_content_pass_and_those_that_tell_do_not() {
+        for (data, expected) in [
+            (r#"{"choices":[],"usage":null}"#, false),
+            (r#"{"choices":[],"usage" : {"prompt_tokens":1}}"#, true),
+            (r#"{"delta":{"content":"\"usage\":{ \"error\""}}"#, false),
+            (r#"{"usage":null,"response":{"usage":{}}}"#, true),
+            (r#"{"type":"message_stop"}"#, true),
+            (r#"{"type":"response.completed","response":{}}"#, true),
+            (r#"{"type":"response.output_text.delta"}"#, false),
+        ] {
+            assert_eq!(may_tell(data.as_bytes()), expected, "{data}");
+        }
     }
 
     proptest! {

@@ -37,7 +37,7 @@ pub struct KeyChanges {
 #[derive(Clone, Debug, PartialEq)]
 pub enum KeyChange {
     /// It was made or changed, and is now this.
-    Put(KeyRecord),
+    Put(Box<KeyRecord>),
     /// It was deleted.
     Removed {
         /// Which key.
@@ -48,6 +48,12 @@ pub enum KeyChange {
 }
 
 impl KeyChange {
+    /// A key that was made or changed.
+    #[must_use]
+    pub fn put(key: KeyRecord) -> Self {
+        Self::Put(Box::new(key))
+    }
+
     fn revision(&self) -> i64 {
         match self {
             Self::Put(record) => record.revision,
@@ -103,7 +109,7 @@ impl Store {
                 Some(KeyChange::Removed { hash: KeyHash::from_hex(&hash)?, revision })
             });
             let mut changes: Vec<KeyChange> =
-                put.into_iter().filter_map(readable).map(KeyChange::Put).chain(removed).collect();
+                put.into_iter().filter_map(readable).map(KeyChange::put).chain(removed).collect();
             changes.sort_by_key(KeyChange::revision);
             Ok(KeyChanges { changes, revision: until })
         })

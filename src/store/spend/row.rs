@@ -124,6 +124,12 @@ fn unit_name(unit: Unit) -> &'static str {
         Unit::VideoMillis => "video_millis",
         Unit::AudioMillis => "audio_millis",
         Unit::GuardrailTextUnit => "guardrail_text_unit",
+        Unit::GuardrailContentUnit => "guardrail_content_unit",
+        Unit::GuardrailContentImage => "guardrail_content_image",
+        Unit::GuardrailTopicUnit => "guardrail_topic_unit",
+        Unit::GuardrailSensitiveInformationUnit => "guardrail_sensitive_information_unit",
+        Unit::GuardrailGroundingUnit => "guardrail_grounding_unit",
+        Unit::GuardrailAutomatedReasoningUnit => "guardrail_automated_reasoning_unit",
     }
 }
 

@@ -1,0 +1,120 @@
+"""The key endpoints, with LiteLLM's fields and error shapes."""
+
+import hashlib
+
+import pytest
+
+from harness.asking import CONVERSE, deployment, model_list
+from harness.clients import curl_json
+from harness.gateway import MASTER_KEY
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def gateway(spawn_gateway, request):
+    with spawn_gateway(config=model_list(deployment("my-claude")), database=request.param) as running:
+        yield running
+
+
+def sha256(key: str) -> str:
+    """What is stored of a key."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def test_generate_answers_with_litellms_fields(gateway):
+    fields = {
+        "key_alias": "team-a",
+        "models": ["my-claude"],
+        "duration": "30d",
+        "user_id": "u-1",
+        "team_id": "t-1",
+        "metadata": {"owner": "me"},
+    }
+    answer = gateway.call("POST", "/key/generate", fields)
+    assert answer.status == 200, answer.body
+    made = answer.json()
+    gateway.secrets.add(made["key"])
+    assert made["token"] == made["token_id"] == sha256(made["key"])
+    assert made["key_name"] == f"sk-...{made['key'][-4:]}"
+    assert (made["key_alias"], made["models"], made["user_id"], made["team_id"]) == (
+        "team-a",
+        ["my-claude"],
+        "u-1",
+        "t-1",
+    )
+    assert made["metadata"]["owner"] == "me" and made["expires"]
+
+
+def test_info_knows_a_key_by_itself_and_by_its_hash(gateway):
+    key = gateway.generate_key(key_alias="looked-up")
+    for name in (key, sha256(key)):
+        info = gateway.call("GET", f"/key/info?key={name}")
+        assert info.status == 200
+        assert info.json()["info"]["key_alias"] == "looked-up" and info.json()["info"]["spend"] == 0
+    own = gateway.call("GET", "/key/info", key=key)
+    assert own.status == 200 and own.json()["info"]["key_alias"] == "looked-up"
+
+
+def test_list_pages_through_the_hashes(gateway):
+    made = {sha256(gateway.generate_key()) for _ in range(3)}
+    found, page, pages = set(), 1, 1
+    while page <= pages:
+        answer = gateway.call("GET", f"/key/list?page={page}&size=2").json()
+        assert len(answer["keys"]) <= 2 and answer["current_page"] == page
+        found.update(answer["keys"])
+        page, pages = page + 1, answer["total_pages"]
+    assert made <= found and len(found) == answer["total_count"]
+
+
+def test_delete_says_which_keys_are_gone(gateway):
+    key = gateway.generate_key()
+    answer = gateway.call("POST", "/key/delete", {"keys": [key]})
+    assert answer.status == 200 and answer.json()["deleted_keys"] == [key]
+    assert gateway.call("GET", f"/key/info?key={key}").status == 404
+
+
+@pytest.mark.parametrize("path", ["/key/block", "/key/unblock"])
+def test_blocking_a_key_that_is_not_there_is_404(gateway, path):
+    answer = gateway.call("POST", path, {"key": "sk-not-there-000000000000"})
+    assert answer.status == 404 and answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [("max_budget", 10), ("rpm_limit", 5), ("tpm_limit", 5), ("max_parallel_requests", 1), ("soft_budget", 1)],
+)
+def test_a_limit_that_is_not_enforced_yet_is_refused_not_stored(gateway, field, value):
+    answer = gateway.call("POST", "/key/generate", {field: value})
+    assert answer.status == 400
+    assert field in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("fields", [{"duration": "soon"}, {"models": "not a list"}, {"duration": -3}])
+def test_a_field_of_the_wrong_type_is_refused(gateway, fields):
+    answer = gateway.call("POST", "/key/generate", fields)
+    assert answer.status in (400, 422), answer.body
+    assert list(fields)[0] in answer.body.decode()
+
+
+@pytest.mark.parametrize("key, status", [(None, 401), ("sk-unknown-key-00000000000", 401), ("virtual", 403)])
+def test_only_the_master_key_makes_keys(gateway, key, status):
+    used = gateway.generate_key() if key == "virtual" else key
+    answer = gateway.call("POST", "/key/generate", {}, key=used)
+    assert answer.status in (status, 401)
+    error = answer.json()["error"]
+    assert {"message", "type", "param", "code"} <= set(error) and isinstance(error["code"], str)
+
+
+def test_a_key_does_not_see_another_key(gateway):
+    mine, other = gateway.generate_key(), gateway.generate_key()
+    assert gateway.call("GET", f"/key/info?key={other}", key=mine).status in (401, 403)
+    assert gateway.call("GET", "/key/list", key=mine).status in (200, 401, 403)
+    assert other not in gateway.call("GET", "/key/list", key=mine).body.decode()
+
+
+def test_malformed_json_is_a_400(gateway):
+    answer = gateway.call("POST", "/key/generate", b"{nonsense")
+    assert answer.status == 400 and "error" in answer.json()
+
+
+def test_the_master_key_works_on_bedrock_paths(gateway):
+    assert curl_json(f"{gateway.base}/model/my-claude/converse", MASTER_KEY, CONVERSE).status == 200

@@ -1,0 +1,185 @@
+"""Which deployment serves a call: aliases, wildcards, weights, retries on another one, cool-down, fallbacks."""
+
+import collections
+
+import pytest
+
+from harness.asking import CONVERSE, deployment, model_list
+from harness.clients import curl_json, raw_exchange, raw_post
+from harness.simulator import fault
+from harness.spend import attempts
+
+FIRST, SECOND, THIRD = "amazon.nova-lite-v1:0", "amazon.nova-micro-v1:0", "amazon.nova-pro-v1:0"
+NO_COOLDOWN = {"disable_cooldowns": True}
+
+
+def models_of(seen) -> list[str]:
+    """The model of every request that arrived, without its version."""
+    return [request.path.split("/")[2].split("-v1")[0].removeprefix("amazon.") for request in seen]
+
+
+@pytest.fixture(scope="module")
+def gateway(spawn_gateway):
+    config = model_list(
+        deployment("weighted", FIRST, weight=3),
+        deployment("weighted", SECOND, weight=1),
+        deployment("pair", FIRST),
+        deployment("pair", SECOND),
+        deployment("ordered", FIRST, order=1),
+        deployment("ordered", SECOND, order=2),
+        deployment("ordered", THIRD, order=3),
+        deployment("lonely", FIRST),
+        deployment("backup", THIRD),
+        deployment("wild/*", "*"),
+        deployment("us-nova-*", "us.amazon.nova-*"),
+        router_settings={
+            "num_retries": 2,
+            **NO_COOLDOWN,
+            "fallbacks": [{"lonely": ["backup"]}],
+            "model_group_alias": {"nickname": "backup"},
+        },
+    )
+    with spawn_gateway(config=config) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def key(gateway):
+    return gateway.generate_key()
+
+
+def converse(gateway, key, model):
+    return curl_json(f"{gateway.base}/model/{model}/converse", key, CONVERSE)
+
+
+def test_deployments_of_one_name_share_the_traffic_by_weight(gateway, key, simulator):
+    with simulator.recording() as upstream:
+        for _ in range(80):
+            answer = raw_exchange(gateway.port, raw_post("/bedrock/model/weighted/converse", key, CONVERSE))
+            assert answer.status == 200
+    counts = collections.Counter(models_of(upstream.all()))
+    assert set(counts) == {"nova-lite", "nova-micro"}
+    assert 44 <= counts["nova-lite"] <= 74, counts  # 60 expected; four standard deviations of 3.9
+
+
+@pytest.mark.parametrize(
+    "failure",
+    ["throttle", "internal-error", "unavailable", "model-not-ready", "reset-before-head", "close-before-head"],
+)
+def test_invariant_7_a_failing_deployment_is_followed_by_the_other_one(gateway, key, simulator, failure):
+    with simulator.faults(fault(failure, model="nova-lite")), simulator.recording() as upstream:
+        for _ in range(8):
+            assert converse(gateway, key, "pair").status == 200
+    tried = models_of(upstream.all())
+    assert "nova-lite" in tried and tried.count("nova-micro") == 8
+    assert all(after == "nova-micro" for before, after in zip(tried, tried[1:]) if before == "nova-lite"), tried
+
+
+def test_invariant_7_the_same_deployment_is_never_tried_again(gateway, key, simulator):
+    with simulator.faults(fault("unavailable", model="nova-")), simulator.recording() as upstream:
+        answer = converse(gateway, key, "ordered")
+    assert models_of(upstream.all()) == ["nova-lite", "nova-micro", "nova-pro"]
+    assert answer.status == 503
+
+
+def test_invariant_7_a_fault_of_the_client_is_not_retried(gateway, key, simulator):
+    with simulator.recording() as upstream:
+        answer = curl_json(f"{gateway.base}/model/pair/converse", key, b"[]")
+    assert answer.status == 400
+    assert len(upstream.all()) == 1
+
+
+@pytest.mark.parametrize("failure", ["validation-error", "access-denied"])
+def test_invariant_7_a_400_and_a_403_of_aws_are_not_retried(gateway, key, simulator, failure):
+    with simulator.faults(fault(failure, model="nova-")), simulator.recording() as upstream:
+        answer = converse(gateway, key, "pair")
+    assert answer.status in (400, 403)
+    assert len(upstream.all()) == 1
+
+
+def test_when_all_failed_the_last_answer_of_aws_is_relayed_as_it_is(gateway, key, simulator):
+    with simulator.faults(fault("throttle", model="nova-")):
+        answer = converse(gateway, key, "pair")
+    assert answer.status == 429
+    assert answer.headers["x-amzn-errortype"].startswith("ThrottlingException")
+    assert answer.json()["message"]
+
+
+def test_a_stream_is_retried_only_before_its_first_byte(gateway, key, simulator):
+    with simulator.faults(fault("unavailable", model="nova-lite")), simulator.recording() as upstream:
+        for _ in range(6):
+            answer = raw_exchange(gateway.port, raw_post("/bedrock/model/pair/converse-stream", key, CONVERSE))
+            assert answer.status == 200 and answer.ended_clean
+    assert "nova-lite" in models_of(upstream.all())
+    with simulator.faults(fault("reset-in-stream.2", model="nova-")), simulator.recording() as upstream:
+        answer = raw_exchange(gateway.port, raw_post("/bedrock/model/pair/converse-stream", key, CONVERSE))
+    assert len(upstream.all()) == 1
+    assert not answer.ended_clean or b"exception" in answer.body
+
+
+def test_a_name_whose_deployments_failed_falls_back_to_another_name(gateway, key, simulator):
+    with simulator.faults(fault("unavailable", model="nova-lite")), simulator.recording() as upstream:
+        answer = converse(gateway, key, "lonely")
+    assert answer.status == 200
+    assert models_of(upstream.all()) == ["nova-lite", "nova-pro"]
+
+
+@pytest.mark.parametrize(
+    "asked, arrives",
+    [("nickname", "nova-pro"), ("us-nova-lite-v1:0", "us.nova-lite"), ("us-nova-pro-v1%3A0", "us.nova-pro")],
+)
+def test_aliases_and_wildcards_find_their_model(gateway, key, simulator, asked, arrives):
+    with simulator.recording() as upstream:
+        assert converse(gateway, key, asked).status == 200
+    assert upstream.one().path.split("/")[2].replace("amazon.", "").startswith(arrives)
+
+
+def test_a_whole_wildcard_passes_the_rest_on(gateway, key, simulator):
+    with simulator.recording() as upstream:
+        assert converse(gateway, key, "wild/amazon.nova-micro-v1:0").status == 200
+    assert models_of(upstream.all()) == ["nova-micro"]
+
+
+def test_a_failing_deployment_cools_down_and_others_serve(spawn_gateway, simulator):
+    config = model_list(
+        deployment("pair", FIRST),
+        deployment("pair", SECOND),
+        router_settings={"num_retries": 2, "allowed_fails": 1, "cooldown_time": 60},
+    )
+    with spawn_gateway(config=config) as running:
+        key = running.generate_key()
+        with simulator.faults(fault("unavailable", model="nova-lite")), simulator.recording() as upstream:
+            for _ in range(30):
+                assert converse(running, key, "pair").status == 200
+        assert 1 <= models_of(upstream.all()).count("nova-lite") <= 3
+
+
+def test_when_all_are_cooling_one_is_tried_all_the_same(spawn_gateway, simulator):
+    config = model_list(
+        deployment("only", FIRST), router_settings={"num_retries": 0, "allowed_fails": 0, "cooldown_time": 60}
+    )
+    with spawn_gateway(config=config) as running:
+        key = running.generate_key()
+        with simulator.faults(fault("unavailable", model="nova-lite")):
+            for _ in range(3):
+                assert converse(running, key, "only").status == 503
+        assert converse(running, key, "only").status == 200
+
+
+def test_unlisted_models_can_be_forbidden(spawn_gateway, simulator):
+    config = model_list(deployment("listed", FIRST), bedgate_settings={"routing": {"allow_unlisted_models": False}})
+    with spawn_gateway(config=config) as running:
+        key = running.generate_key()
+        with simulator.recording() as upstream:
+            answer = converse(running, key, THIRD)
+        upstream.nothing()
+        assert answer.status in (403, 404)
+        assert converse(running, key, "listed").status == 200
+
+
+def test_the_event_lists_every_attempt(gateway, key, simulator):
+    with simulator.faults(fault("unavailable", model="nova-lite")):
+        answer = converse(gateway, key, "ordered")
+    event = gateway.event(answer.headers["x-litellm-call-id"])
+    assert "nova-micro" in event["model"]
+    assert attempts(event) == [503, 200]

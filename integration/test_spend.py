@@ -1,0 +1,204 @@
+"""What a call cost, to the nano-dollar, and where it is written down."""
+
+import json
+import socket
+import threading
+from decimal import Decimal
+
+import pytest
+
+from harness.asking import CLAUDE, CONVERSE, INVOKE_CLAUDE, MESSAGES, deployment, model_list
+from harness.clients import curl_json, frames, raw_exchange, raw_post
+from harness.simulator import fault
+from harness.spend import (
+    COMMAND_R_INPUT,
+    COMMAND_R_OUTPUT,
+    HAIKU_INPUT,
+    HAIKU_OUTPUT,
+    SONNET_INPUT,
+    SONNET_OUTPUT,
+    nano_usd,
+    outcome,
+    sonnet_cost,
+)
+from harness.waiting import eventually
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def gateway(spawn_gateway, request):
+    config = model_list(
+        deployment("sonnet"),
+        deployment("command-r", "cohere.command-r-v1:0"),
+        deployment("haiku", "anthropic.claude-3-haiku-20240307-v1:0"),
+        deployment(
+            "own-price", "amazon.nova-pro-v1:0", input_cost_per_token=0.000001, output_cost_per_token=0.0000020005
+        ),
+    )
+    with spawn_gateway(config=config, database=request.param) as running:
+        yield running
+
+
+@pytest.fixture
+def key(gateway):
+    return gateway.generate_key()
+
+
+def call(gateway, key, path, body):
+    answer = curl_json(f"{gateway.base}/model/{path}", key, body)
+    assert answer.status == 200, answer.body
+    return answer, gateway.event(answer.headers["x-litellm-call-id"])
+
+
+@pytest.mark.parametrize(
+    "model, input_price, output_price",
+    [
+        ("sonnet", SONNET_INPUT, SONNET_OUTPUT),
+        ("command-r", COMMAND_R_INPUT, COMMAND_R_OUTPUT),
+        ("haiku", HAIKU_INPUT, HAIKU_OUTPUT),
+        (CLAUDE, SONNET_INPUT, SONNET_OUTPUT),
+    ],
+)
+def test_invariant_5_converse_costs_its_tokens_times_the_list_price(gateway, key, model, input_price, output_price):
+    answer, event = call(gateway, key, f"{model}/converse", CONVERSE)
+    usage = answer.json()["usage"]
+    assert (event["prompt_tokens"], event["completion_tokens"]) == (usage["inputTokens"], usage["outputTokens"])
+    assert nano_usd(event) == usage["inputTokens"] * input_price + usage["outputTokens"] * output_price > 0
+
+
+def test_invariant_5_a_converse_stream_costs_what_its_metadata_says(gateway, key):
+    answer, event = call(gateway, key, "sonnet/converse-stream", CONVERSE)
+    usage = json.loads(list(frames(answer.body))[-1][1])["usage"]
+    assert nano_usd(event) == sonnet_cost(usage) > 0
+
+
+def test_invariant_5_invoke_costs_what_its_usage_says(gateway, key):
+    answer, event = call(gateway, key, "sonnet/invoke", INVOKE_CLAUDE)
+    usage = answer.json()["usage"]
+    assert nano_usd(event) == usage["input_tokens"] * SONNET_INPUT + usage["output_tokens"] * SONNET_OUTPUT > 0
+
+
+def test_invariant_5_an_invoke_stream_costs_what_its_invocation_metrics_say(gateway, key):
+    import base64
+
+    answer, event = call(gateway, key, "sonnet/invoke-with-response-stream", INVOKE_CLAUDE)
+    last = json.loads(base64.b64decode(json.loads(list(frames(answer.body))[-1][1])["bytes"]))
+    metrics = last["amazon-bedrock-invocationMetrics"]
+    assert (
+        nano_usd(event) == metrics["inputTokenCount"] * SONNET_INPUT + metrics["outputTokenCount"] * SONNET_OUTPUT > 0
+    )
+
+
+@pytest.mark.parametrize("output_tokens, output_cost", [(1, 2_000), (2, 4_001), (3, 6_002)])
+def test_a_deployments_own_price_is_used_and_rounded_once_half_to_even(gateway, key, output_tokens, output_cost):
+    """Output costs 2000.5 nano-dollars a token: 2000.5, 4001 and 6001.5 beside a whole number for the input."""
+    body = json.dumps({"messages": MESSAGES, "inferenceConfig": {"maxTokens": output_tokens}}).encode()
+    answer, event = call(gateway, key, "own-price/converse", body)
+    usage = answer.json()["usage"]
+    assert usage["outputTokens"] == output_tokens
+    assert nano_usd(event) == usage["inputTokens"] * 1_000 + output_cost
+
+
+def test_an_answer_whose_head_carries_the_usage_names_its_cost(gateway, key):
+    answer, event = call(gateway, key, "sonnet/invoke", INVOKE_CLAUDE)
+    assert int(Decimal(answer.headers["x-litellm-response-cost"]) * 10**9) == nano_usd(event) > 0
+
+
+def test_key_info_shows_the_sum_of_its_events(gateway, key):
+    total = sum(
+        nano_usd(call(gateway, key, path, body)[1])
+        for path, body in [
+            ("sonnet/converse", CONVERSE),
+            ("command-r/converse", CONVERSE),
+            ("haiku/converse-stream", CONVERSE),
+        ]
+    )
+    assert gateway.spend_of(key) == total > 0
+
+
+def test_a_call_with_the_master_key_counts_under_a_fixed_name(gateway):
+    from harness.gateway import MASTER_KEY
+
+    _, event = call(gateway, MASTER_KEY, "sonnet/converse", CONVERSE)
+    assert event["api_key"] == "litellm_proxy_master_key"
+
+
+def test_an_event_holds_the_hash_of_the_key_and_who_answered(gateway, key):
+    import hashlib
+
+    answer, event = call(gateway, key, "sonnet/converse", CONVERSE)
+    assert event["api_key"] == hashlib.sha256(key.encode()).hexdigest()
+    assert event["model_group"] == "sonnet" and CLAUDE in event["model"]
+    assert event["status"] == "success"
+    assert key not in json.dumps(event) and "Hello" not in json.dumps(event)
+    assert event["request_id"] == answer.headers["x-litellm-call-id"]
+
+
+def test_a_call_id_of_the_clients_own_is_kept(gateway, key):
+    answer = curl_json(f"{gateway.base}/model/sonnet/converse", key, CONVERSE, "-H", "x-litellm-call-id: my-own-id-42")
+    assert answer.headers["x-litellm-call-id"] == "my-own-id-42"
+    assert gateway.event("my-own-id-42")["spend"] > 0
+
+
+def test_an_error_of_aws_costs_nothing_and_is_written_down(gateway, key, simulator):
+    with simulator.faults(fault("throttle", model="command-r")):
+        answer = curl_json(f"{gateway.base}/model/command-r/converse", key, CONVERSE)
+    assert answer.status == 429
+    event = gateway.event(answer.headers["x-litellm-call-id"])
+    assert nano_usd(event) == 0 and event["status"] == "failure"
+
+
+def test_invariant_4_a_refused_call_has_no_spend(gateway):
+    key = gateway.generate_key(models=["haiku"])
+    assert curl_json(f"{gateway.base}/model/sonnet/converse", key, CONVERSE).status == 403
+    assert gateway.spend_of(key) == 0
+
+
+def test_invariant_5_concurrent_calls_are_counted_exactly_once_each(gateway, key):
+    calls, ids, lock = 60, [], threading.Lock()
+
+    def worker():
+        for _ in range(calls // 6):
+            answer = raw_exchange(gateway.port, raw_post("/bedrock/model/sonnet/converse", key, CONVERSE))
+            with lock:
+                ids.append((answer.headers["x-litellm-call-id"], json.loads(answer.body)["usage"]))
+
+    threads = [threading.Thread(target=worker) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = sum(usage["inputTokens"] * SONNET_INPUT + usage["outputTokens"] * SONNET_OUTPUT for _, usage in ids)
+    assert len({call_id for call_id, _ in ids}) == calls
+    eventually(
+        lambda: gateway.spend_of(key) == expected,
+        15,
+        "spend is the sum",
+    )
+
+
+def test_a_client_that_leaves_is_charged_for_what_aws_reported(spawn_gateway, slow_simulator):
+    with spawn_gateway(config=model_list(deployment("sonnet")), upstream=slow_simulator) as running:
+        key = running.generate_key()
+        with socket.create_connection(("127.0.0.1", running.port)) as connection:
+            connection.sendall(
+                raw_post("/bedrock/model/sonnet/converse-stream", key, CONVERSE, "x-litellm-call-id: gone-1")
+            )
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += connection.recv(200)
+        event = running.event("gone-1")
+    whole = event["prompt_tokens"] * SONNET_INPUT + event["completion_tokens"] * SONNET_OUTPUT
+    assert event["completion_tokens"] > 3 and nano_usd(event) == whole
+    assert outcome(event) == "client_gone"
+
+
+def test_postgres_holds_bedgates_tables_in_a_schema_of_its_own(spawn_gateway, postgres):
+    with spawn_gateway(database="postgres") as running:
+        database = running.env["DATABASE_URL"]
+        call(running, running.generate_key(), f"{CLAUDE}/converse", CONVERSE)
+        schemas = postgres.query(
+            database,
+            "select distinct schemaname from pg_tables where schemaname not in ('pg_catalog','information_schema')",
+        )
+        assert schemas == "bedgate"
+        assert postgres.query(database, "select count(*) from bedgate.spend_events") == "1"

@@ -1,0 +1,74 @@
+//! The administration of keys and the look at spend, with LiteLLM's paths and fields.
+//!
+//! | path | |
+//! |---|---|
+//! | `POST /key/generate`, `/key/update`, `/key/delete`, `/key/block`, `/key/unblock` | master key |
+//! | `GET /key/list`, `/spend/keys`, `/global/spend` | master key |
+//! | `GET /key/info`, `/spend/logs` | master key, or a virtual key about itself |
+//!
+//! A change is in force on this instance when the call returns, on others within a second
+//! ([`follow_keys`](crate::store::follow_keys)).
+
+mod caller;
+mod duration;
+mod error;
+mod fields;
+mod generate;
+mod keys;
+mod query;
+mod show;
+mod spend;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::{self, Bytes, ServiceConfig};
+
+use self::error::AdminError;
+use crate::auth::{Authenticator, KeyDirectory};
+use crate::store::Store;
+
+/// Largest body of an admin call, in bytes.
+const MAX_BODY: usize = 1_048_576;
+/// How long a client may take to send it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What admin calls work on. Put it into the application as `web::Data`.
+#[derive(Clone, Debug)]
+pub struct AdminState {
+    /// Where keys and spend are kept.
+    pub store: Store,
+    /// The keys in force on this instance.
+    pub keys: Arc<KeyDirectory>,
+    /// Who may call.
+    pub authenticator: Arc<Authenticator>,
+}
+
+/// Adds the paths to an application that has an [`AdminState`].
+pub fn configure(config: &mut ServiceConfig) {
+    config
+        .route("/key/generate", web::post().to(generate::generate))
+        .route("/key/info", web::get().to(keys::info))
+        .route("/key/list", web::get().to(keys::list))
+        .route("/key/update", web::post().to(keys::update))
+        .route("/key/delete", web::post().to(keys::delete))
+        .route("/key/block", web::post().to(keys::block))
+        .route("/key/unblock", web::post().to(keys::unblock))
+        .route("/spend/logs", web::get().to(spend::logs))
+        .route("/spend/keys", web::get().to(spend::keys))
+        .route("/global/spend", web::get().to(spend::global));
+}
+
+/// The body of a call, within its limits of size and time.
+async fn read_body(payload: web::Payload) -> Result<Bytes, AdminError> {
+    let reading = tokio::time::timeout(BODY_TIMEOUT, payload.to_bytes_limited(MAX_BODY));
+    let unreadable = |what: &str| AdminError::bad(what, "request_body");
+    match reading.await {
+        Ok(Ok(Ok(body))) => Ok(body),
+        Ok(Ok(Err(_))) => Err(unreadable("the request body broke off")),
+        Ok(Err(_)) => Err(AdminError::TooLarge(MAX_BODY)),
+        Err(_) => Err(unreadable("the request body did not arrive in time")),
+    }
+}

@@ -1,0 +1,214 @@
+//! Keys after their making: look at them, change, block, delete them.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+
+use super::caller::{AdminCaller, hash_of};
+use super::error::AdminError;
+use super::fields::Fields;
+use super::generate::read_expiry;
+use super::query::Query;
+use super::{AdminState, read_body, show};
+use crate::domain::{KeyHash, UnixMicros};
+use crate::store::keys::{MAX_DELETED_AT_ONCE, MAX_PAGE_SIZE};
+use crate::store::{KeyFilter, KeyPatch};
+
+/// Keys on a page of `/key/list`, unless asked otherwise.
+const DEFAULT_PAGE_SIZE: u32 = 10;
+
+/// `GET /key/info?key=`: a key by itself or by its hash; without one, the caller's own.
+pub(super) async fn info(state: web::Data<AdminState>, req: HttpRequest) -> Result<HttpResponse, AdminError> {
+    let caller = AdminCaller::of(&state, &req)?;
+    let mut query = Query::parse(req.query_string());
+    let asked = query.text("key");
+    query.finish()?;
+    let hash = caller
+        .may_see(asked.as_deref().map(hash_of))?
+        .ok_or_else(|| AdminError::bad("the master key is not a virtual key: name one with ?key=", "key"))?;
+    let details = state.store.find_key(hash).await?.ok_or_else(no_such_key)?;
+    let shown_key = asked.unwrap_or_else(|| hash.to_string());
+    Ok(HttpResponse::Ok().json(json!({"key": shown_key, "info": show::key_row(&details)})))
+}
+
+/// `GET /key/list`: hashes, or whole rows with `return_full_object=true`.
+pub(super) async fn list(state: web::Data<AdminState>, req: HttpRequest) -> Result<HttpResponse, AdminError> {
+    AdminCaller::master(&state, &req)?;
+    let mut query = Query::parse(req.query_string());
+    let page = query.number("page", 1, u32::MAX);
+    let size = query.number("size", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
+    let whole = query.boolean("return_full_object").unwrap_or_default();
+    let filter = KeyFilter {
+        hash: query.text("key_hash").as_deref().map(hash_of),
+        key_alias: query.text("key_alias"),
+        team_id: query.text("team_id"),
+        user_id: query.text("user_id"),
+    };
+    query.finish()?;
+    let found = state.store.list_keys(filter, page, size).await?;
+    let keys: Vec<Value> = found
+        .keys
+        .iter()
+        .map(|details| {
+            let hash = Value::from(details.record.hash.to_string());
+            if !whole {
+                return hash;
+            }
+            let mut row = show::key_row(details);
+            row.insert("token".to_owned(), hash);
+            Value::Object(row)
+        })
+        .collect();
+    Ok(HttpResponse::Ok().json(json!({
+        "keys": keys,
+        "total_count": found.total,
+        "current_page": page,
+        "total_pages": found.total.div_ceil(u64::from(size)),
+    })))
+}
+
+/// `POST /key/update`: changes what is named. The key is named by itself, its hash, or (without `key`) its alias.
+pub(super) async fn update(
+    state: web::Data<AdminState>,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, AdminError> {
+    let change = AdminCaller::master(&state, &req)?;
+    let (named, patch) = read_update(&read_body(payload).await?, change.at)?;
+    let hash = match &named {
+        NamedKey::Key(key) => hash_of(key),
+        NamedKey::Alias(alias) => {
+            let hashes = state.store.key_hashes_by_alias(vec![alias.clone()]).await?;
+            hashes.first().copied().ok_or_else(no_such_key)?
+        }
+    };
+    let record = state.store.update_key(hash, patch, "key.update", change).await?.ok_or_else(no_such_key)?;
+    state.keys.put(record);
+    let details = state.store.find_key(hash).await?.ok_or_else(no_such_key)?;
+    let mut answer = show::key_row(&details);
+    let shown_key = match named {
+        NamedKey::Key(key) => key,
+        NamedKey::Alias(_) => hash.to_string(),
+    };
+    answer.insert("key".to_owned(), shown_key.into());
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+/// How an update names its key.
+enum NamedKey {
+    Key(String),
+    Alias(String),
+}
+
+fn read_update(body: &[u8], now: UnixMicros) -> Result<(NamedKey, KeyPatch), AdminError> {
+    let mut fields = Fields::parse(body)?;
+    let key = fields.text("key");
+    let alias_is_named = fields.names("key_alias");
+    let alias = fields.text("key_alias").filter(|alias| !alias.is_empty());
+    let duration = fields.text("duration");
+    // Null detaches a key from its team or user; leaving the field out does not.
+    let detachable = |fields: &mut Fields, field: &str| {
+        let is_named = fields.names(field);
+        let value = fields.text(field).filter(|id| !id.is_empty());
+        is_named.then_some(value)
+    };
+    let mut patch = KeyPatch {
+        team_id: detachable(&mut fields, "team_id"),
+        user_id: detachable(&mut fields, "user_id"),
+        models: fields.texts("models"),
+        allowed_routes: fields.texts("allowed_routes"),
+        blocked: fields.boolean("blocked"),
+        expires_at: duration.as_deref().and_then(|text| read_expiry(&mut fields, text, now)),
+        ..KeyPatch::default()
+    };
+    let (metadata, metadata_tags) = fields.metadata().map_or((None, None), |(data, tags)| (Some(data), tags));
+    patch.metadata = metadata;
+    patch.tags = fields.texts("tags").or(metadata_tags);
+    fields.finish()?;
+    match (key, alias) {
+        (Some(key), alias) => {
+            patch.key_alias = alias_is_named.then_some(alias);
+            Ok((NamedKey::Key(key), patch))
+        }
+        (None, Some(alias)) => Ok((NamedKey::Alias(alias), patch)),
+        (None, None) => Err(AdminError::bad("name a key: `key` or `key_alias`", "key")),
+    }
+}
+
+/// `POST /key/delete {"keys": […]}` or `{"key_aliases": […]}`.
+pub(super) async fn delete(
+    state: web::Data<AdminState>,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, AdminError> {
+    let change = AdminCaller::master(&state, &req)?;
+    let mut fields = Fields::parse(&read_body(payload).await?)?;
+    let keys = fields.texts("keys").unwrap_or_default();
+    let aliases = fields.texts("key_aliases").unwrap_or_default();
+    fields.finish()?;
+    if keys.is_empty() && aliases.is_empty() {
+        return Err(AdminError::bad("name keys to delete: `keys` or `key_aliases`", "keys"));
+    }
+    let mut hashes: Vec<KeyHash> = keys.iter().map(|key| hash_of(key)).collect();
+    if !aliases.is_empty() {
+        hashes.extend(state.store.key_hashes_by_alias(aliases).await?);
+    }
+    if hashes.len() > MAX_DELETED_AT_ONCE {
+        return Err(AdminError::bad(format!("at most {MAX_DELETED_AT_ONCE} keys at once"), "keys"));
+    }
+    let deleted = state.store.delete_keys(hashes, change).await?;
+    for hash in &deleted {
+        state.keys.remove(hash);
+    }
+    if deleted.is_empty() {
+        return Err(no_such_key());
+    }
+    // Hashes, not what was sent: a key is shown once, when it is made.
+    let deleted: Vec<String> = deleted.iter().map(ToString::to_string).collect();
+    Ok(HttpResponse::Ok().json(json!({ "deleted_keys": deleted })))
+}
+
+/// `POST /key/block {"key": …}`.
+pub(super) async fn block(
+    state: web::Data<AdminState>,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, AdminError> {
+    set_blocked(&state, &req, payload, true).await
+}
+
+/// `POST /key/unblock {"key": …}`.
+pub(super) async fn unblock(
+    state: web::Data<AdminState>,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, AdminError> {
+    set_blocked(&state, &req, payload, false).await
+}
+
+async fn set_blocked(
+    state: &AdminState,
+    req: &HttpRequest,
+    payload: web::Payload,
+    blocked: bool,
+) -> Result<HttpResponse, AdminError> {
+    let change = AdminCaller::master(state, req)?;
+    let mut fields = Fields::parse(&read_body(payload).await?)?;
+    let key = fields.text("key");
+    if key.is_none() && !fields.has_faults() {
+        let _: Option<()> = fields.fault("key", "missing", "Field required", &Value::Null);
+    }
+    fields.finish()?;
+    let hash = hash_of(&key.unwrap_or_default());
+    let patch = KeyPatch { blocked: Some(blocked), ..KeyPatch::default() };
+    let action = if blocked { "key.block" } else { "key.unblock" };
+    let record = state.store.update_key(hash, patch, action, change).await?.ok_or_else(no_such_key)?;
+    state.keys.put(record);
+    let details = state.store.find_key(hash).await?.ok_or_else(no_such_key)?;
+    let mut row = show::key_row(&details);
+    row.insert("token".to_owned(), hash.to_string().into());
+    Ok(HttpResponse::Ok().json(row))
+}
+
+fn no_such_key() -> AdminError {
+    AdminError::NotFound("Key not found.".to_owned())
+}

@@ -1,0 +1,92 @@
+//! Spend for people and dashboards: single requests, sums per key, the sum of all.
+
+use std::cmp::Reverse;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+
+use super::AdminState;
+use super::caller::{AdminCaller, hash_of};
+use super::error::AdminError;
+use super::query::Query;
+use super::{duration, show};
+use crate::domain::{KeyHash, NanoUsd};
+use crate::event::Payer;
+use crate::store::SpendFilter;
+use crate::store::spend::{MAX_PAGE_SIZE, Scope};
+
+/// Requests on a page, unless asked otherwise.
+const DEFAULT_PAGE_SIZE: u32 = 100;
+
+/// `GET /spend/logs`: requests, newest first, as a plain list (LiteLLM's shape with `summarize=false`). `x-has-more`
+/// says whether another page follows.
+pub(super) async fn logs(state: web::Data<AdminState>, req: HttpRequest) -> Result<HttpResponse, AdminError> {
+    let caller = AdminCaller::of(&state, &req)?;
+    let mut query = Query::parse(req.query_string());
+    let page = query.number("page", 1, u32::MAX);
+    let size = query.number("page_size", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
+    let moment = "a date such as 2026-01-15, or an RFC 3339 moment";
+    let mut filter = SpendFilter {
+        payer: query.text("api_key").map(|key| payer_name(&key)),
+        user_id: query.text("user_id"),
+        request_id: query.text("request_id"),
+        from: query.parsed("start_date", moment, duration::begin_of),
+        until: query.parsed("end_date", moment, duration::end_of),
+    };
+    let summarize = query.boolean("summarize").unwrap_or_default();
+    query.finish()?;
+    if summarize {
+        return Err(AdminError::bad("requests are listed one by one: use summarize=false", "summarize"));
+    }
+    if let AdminCaller::Key(_) = &caller {
+        let asked = filter.payer.as_deref().map(hash_of);
+        filter.payer = caller.may_see(asked)?.map(|own| own.to_string());
+    }
+    let found = state.store.spend_logs(filter, page, size).await?;
+    let events: Vec<Value> = found.events.iter().map(show::spend_log).collect();
+    Ok(HttpResponse::Ok().insert_header(("x-has-more", found.more.to_string())).json(events))
+}
+
+/// A payer by key, by hash, or by a fixed name.
+fn payer_name(key: &str) -> String {
+    let is_fixed = key == Payer::MASTER || key == Payer::ANONYMOUS;
+    if is_fixed { key.to_owned() } else { hash_of(key).to_string() }
+}
+
+/// `GET /spend/keys`: who spent most.
+pub(super) async fn keys(state: web::Data<AdminState>, req: HttpRequest) -> Result<HttpResponse, AdminError> {
+    AdminCaller::master(&state, &req)?;
+    let mut query = Query::parse(req.query_string());
+    let limit = query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
+    query.finish()?;
+    let sums = state.store.spend_sums(Scope::Key, None).await?;
+    let mut sums: Vec<_> = sums.into_iter().collect();
+    sums.sort_by_key(|(_, sum)| Reverse(sum.cost));
+    let shown = sums.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|(payer, sum)| {
+        let key = KeyHash::from_hex(payer).and_then(|hash| state.keys.find(&hash));
+        json!({
+            "token": payer,
+            "key_name": key.as_ref().map(|key| &key.key_name),
+            "key_alias": key.as_ref().and_then(|key| key.key_alias.as_ref()),
+            "team_id": key.as_ref().and_then(|key| key.team_id.as_ref()),
+            "user_id": key.as_ref().and_then(|key| key.user_id.as_ref()),
+            "spend": sum.cost.as_usd(),
+            "requests": sum.requests,
+            "total_tokens": sum.tokens,
+        })
+    });
+    Ok(HttpResponse::Ok().json(shown.collect::<Vec<Value>>()))
+}
+
+/// `GET /global/spend`: what everything cost, as far as it is known.
+pub(super) async fn global(
+    state: web::Data<AdminState>,
+    req: HttpRequest,
+) -> Result<HttpResponse, AdminError> {
+    AdminCaller::master(&state, &req)?;
+    Query::parse(req.query_string()).finish()?;
+    // Each request has exactly one model, and there are fewer models than keys.
+    let sums = state.store.spend_sums(Scope::Model, None).await?;
+    let total = sums.values().fold(NanoUsd::ZERO, |total, sum| total.saturating_add(sum.cost));
+    Ok(HttpResponse::Ok().json(json!({"spend": total.as_usd(), "max_budget": null})))
+}

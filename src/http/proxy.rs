@@ -1,0 +1,174 @@
+//! The one handler of every Bedrock path. It reads top to bottom as a request goes: operation, caller, limits,
+//! a place in the journal, body, deployment, signature, AWS, answer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::Worker;
+use crate::auth::Caller;
+use crate::domain::{EventId, UnixMicros};
+use crate::error::GatewayError;
+use crate::limits;
+use crate::metrics::ErrorLabels;
+use crate::operation::{self, Call, RequestLine};
+use crate::telemetry::{self, AccessLine};
+
+mod answer;
+mod attribution;
+mod body;
+mod relay;
+
+use attribution::Attribution;
+use body::Body;
+
+/// Where Bedrock is served.
+const PREFIX: &str = "/bedrock";
+
+/// Everything under `/bedrock`, with any method.
+pub fn configure(config: &mut web::ServiceConfig) {
+    config.default_service(web::to(proxy));
+}
+
+/// A request that was let in.
+struct Admitted<'r> {
+    id: EventId,
+    started: Instant,
+    now: UnixMicros,
+    request: &'r HttpRequest,
+    call: Call<'r>,
+    /// The path without `/bedrock`.
+    path: &'r str,
+    /// The model name, decoded.
+    model: Option<Arc<str>>,
+    caller: Caller,
+    attribution: Attribution,
+    body: Body,
+}
+
+async fn proxy(request: HttpRequest, payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
+    let _entered = worker.shared.enter();
+    let (started, now) = (Instant::now(), UnixMicros::now());
+    let id = EventId::at(now);
+    match serve(&request, payload, &worker, id, started, now).await {
+        Ok(answer) => answer,
+        Err(error) => refuse(&error, &request, &worker, id, started),
+    }
+}
+
+async fn serve(
+    request: &HttpRequest,
+    payload: web::Payload,
+    worker: &Worker,
+    id: EventId,
+    started: Instant,
+    now: UnixMicros,
+) -> Result<HttpResponse, GatewayError> {
+    let full_path = request.uri().path();
+    let path = below_prefix(full_path)?;
+    let call = operation::resolve(&request_line(request, path))?;
+    let caller = worker.shared.authenticator.authenticate(request.headers(), now)?;
+    limits::require_operation(&caller, call.operation, full_path)?;
+    let model: Option<Arc<str>> = call.model.map(|model| model.name().as_ref().into());
+    if let Some(model) = &model {
+        limits::require_model(&caller, model)?;
+    }
+    let permit = worker.shared.ledger.reserve().map_err(|_| journal_is_full())?;
+    let attribution = Attribution::of(request.headers(), &caller);
+    let body = body::read(request, payload, worker).await?;
+    let call = operation::settle_by_body(call, &body.bytes);
+    require_models_in_body(&caller, &call, &body)?;
+    let admitted = Admitted { id, started, now, request, call, path, model, caller, attribution, body };
+    let (relayed, account) = relay::to_aws(&admitted, worker, permit).await?;
+    Ok(answer::to_client(&admitted, worker, relayed, account))
+}
+
+/// What follows `/bedrock`.
+fn below_prefix(path: &str) -> Result<&str, GatewayError> {
+    let below = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    below.ok_or_else(|| {
+        let hint = "Bedrock is served under /bedrock, such as /bedrock/model/{model}/converse".to_owned();
+        let shown: String = path.chars().filter(|c| !c.is_control()).take(100).collect();
+        GatewayError::NoOperation(operation::Unresolved::NoSuchOperation {
+            method: String::new(),
+            path: shown,
+            hint,
+        })
+    })
+}
+
+fn request_line<'r>(request: &'r HttpRequest, path: &'r str) -> RequestLine<'r> {
+    let headers = request.headers();
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
+    let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    RequestLine {
+        method: request.method().as_str(),
+        path,
+        amz_target: headers.get("x-amz-target").and_then(|value| value.to_str().ok()),
+        signing_scope: text(header::AUTHORIZATION).and_then(signing_name),
+        user_agent: text(header::USER_AGENT),
+        has_body: Some(is_chunked || length.is_some_and(|length| length > 0)),
+    }
+}
+
+/// The service in the credential scope of a client's signature.
+fn signing_name(authorization: &str) -> Option<&str> {
+    let (_, credential) = authorization.strip_prefix("AWS4-HMAC-SHA256")?.split_once("Credential=")?;
+    credential.split(',').next()?.rsplit('/').nth(1)
+}
+
+fn journal_is_full() -> GatewayError {
+    GatewayError::Overloaded {
+        reason: "the gateway cannot record what requests cost now: its journal is full".into(),
+        retry_after: std::time::Duration::from_secs(5),
+    }
+}
+
+/// A key's model list binds models that the body names, too.
+fn require_models_in_body(caller: &Caller, call: &Call<'_>, body: &Body) -> Result<(), GatewayError> {
+    let is_restricted = caller.key().is_some_and(|key| !key.models.is_empty());
+    if !is_restricted || !call.operation.names_models_in_body() {
+        return Ok(());
+    }
+    let named = operation::body_models::models_in_body(call.operation, &body.bytes).map_err(|error| {
+        GatewayError::Validation(format!(
+            "this key is limited to some models, and the body cannot be read: {error}"
+        ))
+    })?;
+    named.iter().try_for_each(|model| limits::require_model(caller, model))
+}
+
+/// bedgate's own answer, counted and logged.
+fn refuse(
+    error: &GatewayError,
+    request: &HttpRequest,
+    worker: &Worker,
+    id: EventId,
+    started: Instant,
+) -> HttpResponse {
+    if let GatewayError::Internal(cause) = error {
+        log::error!("request {id}: {cause:#}");
+    }
+    let labels = ErrorLabels { error_type: error.error_type() };
+    worker.shared.metrics.gateway_errors.get_or_create(&labels).inc();
+    let id = id.to_string();
+    let answer = error.answer(&id);
+    let line = AccessLine {
+        id: &id,
+        caller: "-",
+        method: request.method().as_str(),
+        path: request.uri().path(),
+        operation: error.error_type(),
+        status: answer.status().as_u16(),
+        outcome: "refused",
+        deployment: "-",
+        attempts: 0,
+        latency_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        cost: None,
+    };
+    telemetry::access(worker.accounts.access_log, &line);
+    answer
+}

@@ -1,0 +1,52 @@
+//! Step 9: AWS's answer on its way to the client: status, headers and body as they are, and a few headers of
+//! bedgate's own beside them.
+
+use actix_http::StatusCode;
+use actix_http::header;
+use actix_web::HttpResponse;
+
+use super::Admitted;
+use super::relay::Relayed;
+use crate::http::Worker;
+use crate::meter::{Account, Ending, MeteredBody};
+use crate::operation::headers::{is_named_in_connection, may_return};
+
+/// Builds the answer; its body goes on as it comes.
+pub(super) fn to_client(
+    admitted: &Admitted<'_>,
+    worker: &Worker,
+    relayed: Relayed,
+    mut account: Account,
+) -> HttpResponse {
+    let Relayed { answer, route } = relayed;
+    let status = answer.status();
+    let mut response = HttpResponse::build(status);
+    let connection = answer.headers().get(header::CONNECTION).and_then(|value| value.to_str().ok());
+    for (name, value) in answer.headers() {
+        let is_for_this_hop = connection.is_some_and(|listed| is_named_in_connection(name.as_str(), listed));
+        if !is_for_this_hop && may_return(name.as_str()) && name != header::CONTENT_LENGTH {
+            response.append_header((name.clone(), value.clone()));
+        }
+    }
+    let call_id = admitted.attribution.call_id.clone().unwrap_or_else(|| admitted.id.to_string());
+    response.insert_header(("x-litellm-call-id", call_id));
+    response.insert_header(("x-litellm-model-id", route.deployment.id.as_str()));
+    if answer.headers().contains_key("x-amzn-bedrock-input-token-count")
+        && let Some(cost) = account.cost_from_head()
+    {
+        response.insert_header(("x-litellm-response-cost", cost.to_string()));
+    }
+    let length =
+        answer.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let has_no_body = admitted.request.method() == actix_http::Method::HEAD
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || length == Some(0);
+    if has_no_body {
+        account.end(Ending::Whole);
+        return match length {
+            Some(length) if length > 0 => response.no_chunking(length).body(()),
+            _ => response.finish(),
+        };
+    }
+    response.body(MeteredBody::new(answer, account, length, worker.meter))
+}

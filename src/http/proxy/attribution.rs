@@ -1,0 +1,76 @@
+//! Who a call was made for, as the client's headers tell it, in LiteLLM's terms.
+
+use actix_http::header::HeaderMap;
+
+use crate::auth::Caller;
+
+/// Longer values are cut: they are labels, not documents.
+const MAX_LABEL_BYTES: usize = 256;
+/// More tags than this are dropped.
+const MAX_TAGS: usize = 32;
+/// LiteLLM's headers for the customer, in its order.
+const END_USER: [&str; 2] = ["x-litellm-customer-id", "x-litellm-end-user-id"];
+/// Headers that name a session.
+const SESSION: [&str; 3] = ["x-litellm-trace-id", "x-litellm-session-id", "x-claude-code-session-id"];
+
+/// Who a call was made for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Attribution {
+    pub(super) end_user: Option<String>,
+    pub(super) session_id: Option<String>,
+    pub(super) call_id: Option<String>,
+    /// The key's tags, then the request's.
+    pub(super) tags: Vec<String>,
+}
+
+impl Attribution {
+    pub(super) fn of(headers: &HeaderMap, caller: &Caller) -> Self {
+        let read = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).and_then(label);
+        let mut tags: Vec<String> = caller.key().map(|key| key.tags.clone()).unwrap_or_default();
+        if let Some(listed) = headers.get("x-litellm-tags").and_then(|value| value.to_str().ok()) {
+            tags.extend(listed.split(',').filter_map(label));
+        }
+        tags.truncate(MAX_TAGS);
+        Self {
+            end_user: END_USER.iter().find_map(|name| read(name)),
+            session_id: SESSION.iter().find_map(|name| read(name)),
+            call_id: read("x-litellm-call-id"),
+            tags,
+        }
+    }
+}
+
+/// A trimmed, bounded text; `None` where nothing is left.
+fn label(text: &str) -> Option<String> {
+    let text = text.trim();
+    let end = (0..=text.len().min(MAX_LABEL_BYTES)).rev().find(|&at| text.is_char_boundary(at))?;
+    text.get(..end).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn litellms_headers_say_who_a_call_is_for() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-litellm-end-user-id", "second"),
+            ("x-litellm-customer-id", " first "),
+            ("x-litellm-tags", "a, ,b"),
+            ("x-claude-code-session-id", "s1"),
+            ("x-litellm-call-id", ""),
+        ] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let expected = Attribution {
+            end_user: Some("first".into()),
+            session_id: Some("s1".into()),
+            call_id: None,
+            tags: vec!["a".into(), "b".into()],
+        };
+        assert_eq!(Attribution::of(&headers, &Caller::Master), expected);
+    }
+}

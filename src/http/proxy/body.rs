@@ -1,0 +1,82 @@
+//! Step 5: the request's body, read after the key was checked, bounded, hashed while it arrives.
+
+use std::sync::Arc;
+
+use actix_http::header;
+use actix_web::{HttpRequest, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use sha2::{Digest, Sha256};
+
+use crate::error::GatewayError;
+use crate::http::Worker;
+use crate::limits::BufferedBytes;
+
+/// A whole body.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) bytes: Bytes,
+    /// Lower-case hexadecimal.
+    pub(super) sha256: Arc<str>,
+    /// Gives the bytes back to the common budget when the request is done.
+    _held: BufferedBytes,
+}
+
+/// Reads the body.
+pub(super) async fn read(
+    request: &HttpRequest,
+    payload: web::Payload,
+    worker: &Worker,
+) -> Result<Body, GatewayError> {
+    let limits = &worker.shared.config.limits;
+    let declared =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|length: usize| length > limits.max_body_bytes) {
+        return Err(GatewayError::BodyTooLarge { limit: limits.max_body_bytes });
+    }
+    let held = worker.shared.buffer.account();
+    let reading = collect(payload, held, limits.max_body_bytes, declared);
+    match tokio::time::timeout(limits.body_timeout, reading).await {
+        Ok(body) => body,
+        Err(_) => Err(GatewayError::BodyTimeout(limits.body_timeout)),
+    }
+}
+
+async fn collect(
+    mut payload: web::Payload,
+    mut held: BufferedBytes,
+    limit: usize,
+    declared: Option<usize>,
+) -> Result<Body, GatewayError> {
+    let mut hash = Sha256::new();
+    let mut first = Bytes::new();
+    let mut gathered = BytesMut::new();
+    let mut length = 0;
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| GatewayError::BodyBroken(error.to_string()))?;
+        length += chunk.len();
+        if length > limit {
+            return Err(GatewayError::BodyTooLarge { limit });
+        }
+        if !held.take(chunk.len()) {
+            return Err(GatewayError::Overloaded {
+                reason: "the gateway holds as many request bytes as it may (bedgate_settings.limits.max_buffered_bytes)"
+                    .into(),
+                retry_after: std::time::Duration::from_secs(1),
+            });
+        }
+        hash.update(&chunk);
+        // Most bodies come in one piece, which is passed on as it is.
+        if length == chunk.len() {
+            first = chunk;
+        } else {
+            if gathered.is_empty() {
+                gathered.reserve(declared.unwrap_or(2 * length).min(limit));
+                gathered.extend_from_slice(&first);
+            }
+            gathered.extend_from_slice(&chunk);
+        }
+    }
+    let bytes = if gathered.is_empty() { first } else { gathered.freeze() };
+    Ok(Body { bytes, sha256: hex::encode(hash.finalize()).into(), _held: held })
+}

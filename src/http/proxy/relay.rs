@@ -1,0 +1,294 @@
+//! Steps 6 to 8: deployment, signature, AWS; on a failure that another deployment may not have, the next one.
+
+use std::sync::Arc;
+
+use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::{Admitted, journal_is_full};
+use crate::domain::UnixMicros;
+use crate::error::GatewayError;
+use crate::event::Begun;
+use crate::http::Worker;
+use crate::journal::JournalPermit;
+use crate::meter::{Account, Ending, Opening};
+use crate::operation::headers::{is_named_in_connection, may_forward};
+use crate::pricing::PriceQuery;
+use crate::route::{Endpoint, Question, Route, RouteError, TryResult};
+use crate::sign::{SignError, SigningOrder, UpstreamHead};
+use crate::upstream::{Answer, SendFailure};
+use crate::usage::RequestFacts;
+
+/// How bedgate names itself to AWS.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("bedgate/", env!("CARGO_PKG_VERSION")));
+
+/// An answer of AWS, whatever its status, and who gave it.
+pub(super) struct Relayed {
+    pub(super) answer: Answer,
+    pub(super) route: Route,
+}
+
+/// Statuses on which the AWS SDKs retry, and which another deployment may not have.
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>
+fn is_retryable(status: u16) -> bool {
+    matches!(status, 429 | 500 | 503 | 504)
+}
+
+/// Sends the request until somebody answers.
+pub(super) async fn to_aws(
+    admitted: &Admitted<'_>,
+    worker: &Worker,
+    permit: JournalPermit,
+) -> Result<(Relayed, Account), GatewayError> {
+    let mut attempt = Attempts { admitted, worker, tried: Vec::new(), account: None, permit: Some(permit) };
+    let mut last_answer = None;
+    let mut last_failure = None;
+    loop {
+        let route = match attempt.next_route().await {
+            Ok(route) => route,
+            Err(RouteError::NoneLeft) => break,
+            Err(RouteError::UnknownModel(name)) => {
+                let error = RouteError::UnknownModel(name).to_string();
+                return Err(attempt.fail(GatewayError::Validation(error)));
+            }
+            Err(RouteError::Stopped) => return Err(attempt.fail(stopping())),
+        };
+        match attempt.try_at(&route).await {
+            Ok(answer) if is_retryable(answer.status().as_u16()) => {
+                attempt.note(&route, TryResult::Failed);
+                last_answer = Some(Relayed { answer, route });
+            }
+            Ok(answer) => {
+                attempt.note(&route, TryResult::Answered);
+                return attempt.answered(Relayed { answer, route });
+            }
+            Err(failure) if failure.may_go_elsewhere() => {
+                attempt.note(&route, TryResult::Failed);
+                last_failure = Some(failure);
+            }
+            Err(failure) => return Err(attempt.fail(failure.into())),
+        }
+    }
+    match (last_answer, last_failure) {
+        (Some(relayed), _) => attempt.answered(relayed),
+        (None, Some(failure)) => Err(attempt.fail(failure.into())),
+        (None, None) => Err(attempt.fail(stopping())),
+    }
+}
+
+fn stopping() -> GatewayError {
+    GatewayError::Overloaded {
+        reason: "the gateway is stopping".into(),
+        retry_after: std::time::Duration::from_secs(1),
+    }
+}
+
+/// Why one try came to nothing.
+enum TryFailure {
+    Sign(SignError),
+    Send(SendFailure),
+    Journal(std::io::Error),
+}
+
+impl TryFailure {
+    /// Whether another deployment may do better, at no risk that AWS bills twice for an answer that was begun: not
+    /// after a time-out, when the first may still be at work.
+    fn may_go_elsewhere(&self) -> bool {
+        match self {
+            Self::Sign(SignError::NoCredentials(_)) => true,
+            Self::Send(SendFailure::Connect(_) | SendFailure::BrokeOff(_)) => true,
+            Self::Sign(_) | Self::Send(_) | Self::Journal(_) => false,
+        }
+    }
+}
+
+impl From<TryFailure> for GatewayError {
+    fn from(failure: TryFailure) -> Self {
+        match failure {
+            TryFailure::Sign(SignError::NoCredentials(reason)) => Self::NoCredentials(reason),
+            TryFailure::Sign(SignError::Stopped) => stopping(),
+            TryFailure::Sign(error @ SignError::Malformed) => Self::Internal(error.into()),
+            TryFailure::Send(SendFailure::Timeout(after)) => Self::UpstreamTimeout(after),
+            TryFailure::Send(SendFailure::Unsendable(reason)) => {
+                Self::Validation(format!("the request cannot be sent to Amazon Bedrock: {reason}"))
+            }
+            TryFailure::Send(error) => Self::Unreachable(error.to_string()),
+            TryFailure::Journal(error) => {
+                log::error!("the journal cannot be written: {error}");
+                journal_is_full()
+            }
+        }
+    }
+}
+
+/// The tries of one request.
+struct Attempts<'a> {
+    admitted: &'a Admitted<'a>,
+    worker: &'a Worker,
+    tried: Vec<usize>,
+    /// Opened before the first try sends anything.
+    account: Option<Account>,
+    permit: Option<JournalPermit>,
+}
+
+impl Attempts<'_> {
+    async fn next_route(&self) -> Result<Route, RouteError> {
+        let question = Question {
+            model: self.admitted.model.clone(),
+            service: self.admitted.call.service,
+            tried: self.tried.clone(),
+            now: self.admitted.now,
+            random: rand::random(),
+        };
+        self.worker.router.resolve(question).await
+    }
+
+    fn note(&mut self, route: &Route, result: TryResult) {
+        self.tried.push(route.deployment.slot);
+        if result == TryResult::Failed {
+            self.worker.router.outcome(&route.deployment, result, UnixMicros::now());
+        }
+    }
+
+    /// One try; where AWS says that the credentials have expired, a second one with new ones.
+    async fn try_at(&mut self, route: &Route) -> Result<Answer, TryFailure> {
+        let (answer, generation) = self.send(route).await?;
+        if !says_expired(&answer) {
+            return Ok(answer);
+        }
+        let identity = route.deployment.identity;
+        match self.worker.signer.renew(identity, generation).await {
+            Ok(()) => self.send(route).await.map(|(answer, _)| answer),
+            Err(error) => {
+                log::warn!("AWS credentials have expired and could not be renewed: {error}");
+                Ok(answer)
+            }
+        }
+    }
+
+    async fn send(&mut self, route: &Route) -> Result<(Answer, u64), TryFailure> {
+        let (admitted, deployment) = (self.admitted, &route.deployment);
+        let service = admitted.call.service;
+        let endpoint = deployment.endpoint(service).ok_or(TryFailure::Sign(SignError::Stopped))?;
+        let order = SigningOrder {
+            identity: deployment.identity,
+            region: deployment.region.clone(),
+            service,
+            head: head(admitted, route, endpoint),
+            body_sha256: Arc::clone(&admitted.body.sha256),
+            now: UnixMicros::now(),
+        };
+        let signed = self.worker.signer.sign(order).await.map_err(TryFailure::Sign)?;
+        self.open_account(route).map_err(TryFailure::Journal)?;
+        let body = admitted.body.bytes.clone();
+        let sent = self.worker.upstream.send(endpoint, signed.head, body, deployment.timeout).await;
+        if let Some(account) = &mut self.account {
+            account.tried(deployment, sent.as_ref().map_or(0, |answer| answer.status().as_u16()));
+        }
+        if let Err(failure) = &sent {
+            log::warn!("request {}: deployment {}: {failure}", admitted.id, deployment.id);
+        }
+        sent.map(|answer| (answer, signed.generation)).map_err(TryFailure::Send)
+    }
+
+    /// `begun` is in the journal before the first byte goes to AWS.
+    fn open_account(&mut self, route: &Route) -> std::io::Result<()> {
+        let Some(permit) = self.permit.take() else { return Ok(()) };
+        let admitted = self.admitted;
+        let request = RequestFacts::of(&admitted.body.bytes);
+        let begun = begun(admitted, route, self.worker, &request);
+        let opening = Opening {
+            operation: admitted.call.operation,
+            method: admitted.request.method().as_str(),
+            path: admitted.request.uri().path(),
+            started: admitted.started,
+            request,
+        };
+        self.account = Some(Account::open(self.worker.accounts.clone(), begun, opening, permit)?);
+        Ok(())
+    }
+
+    fn answered(self, relayed: Relayed) -> Result<(Relayed, Account), GatewayError> {
+        let mut account = self
+            .account
+            .ok_or_else(|| GatewayError::Internal(anyhow::anyhow!("an answer without an account")))?;
+        account.answered(&relayed.route, relayed.answer.status().as_u16(), relayed.answer.headers());
+        Ok((relayed, account))
+    }
+
+    fn fail(&mut self, error: GatewayError) -> GatewayError {
+        if let Some(account) = &mut self.account {
+            account.end(Ending::Failed);
+        }
+        error
+    }
+}
+
+/// 403 with an error type that names expiry.
+fn says_expired(answer: &Answer) -> bool {
+    let error_type = answer.headers().get("x-amzn-errortype").and_then(|value| value.to_str().ok());
+    matches!(answer.status().as_u16(), 400 | 403)
+        && error_type.is_some_and(|text| text.starts_with("ExpiredToken"))
+}
+
+fn begun(admitted: &Admitted<'_>, route: &Route, worker: &Worker, request: &RequestFacts) -> Begun {
+    let key = admitted.caller.key();
+    let deployment = &route.deployment;
+    let query = PriceQuery {
+        model_id: route.model_id.as_deref().unwrap_or_default(),
+        region: deployment.region.as_str(),
+        base_model: deployment.base_model.as_deref(),
+        own: &deployment.prices,
+    };
+    let attribution = admitted.attribution.clone();
+    Begun {
+        id: admitted.id,
+        started_at: admitted.now,
+        payer: admitted.caller.payer(),
+        team_id: key.and_then(|key| key.team_id.clone()),
+        user_id: key.and_then(|key| key.user_id.clone()),
+        end_user: attribution.end_user,
+        tags: attribution.tags,
+        session_id: attribution.session_id,
+        call_id: attribution.call_id,
+        service: admitted.call.service,
+        operation: admitted.call.operation.name.to_owned(),
+        requested_model: admitted.model.as_deref().map(str::to_owned),
+        deployment: deployment.id.clone(),
+        model_id: route.model_id.as_deref().map(str::to_owned),
+        region: deployment.region.to_string(),
+        estimate: worker.shared.prices.worst_case(
+            &query,
+            request.likely_input_tokens(),
+            request.max_output_tokens,
+        ),
+    }
+}
+
+/// The head that goes to AWS: the client's path and query but for the model name, and those of its headers that
+/// are on the list.
+fn head(admitted: &Admitted<'_>, route: &Route, endpoint: &Endpoint) -> UpstreamHead {
+    let request = admitted.request;
+    let path = match (&admitted.call.model, &route.model_id) {
+        (Some(model), Some(id)) => model.replaced_in(admitted.path, id),
+        _ => admitted.path.to_owned(),
+    };
+    let path = if path.is_empty() { "/".to_owned() } else { path };
+    let mut headers = HeaderMap::with_capacity(8);
+    let connection = request.headers().get(header::CONNECTION).and_then(|value| value.to_str().ok());
+    for (name, value) in request.headers() {
+        let is_for_this_hop = connection.is_some_and(|listed| is_named_in_connection(name.as_str(), listed));
+        if !is_for_this_hop && may_forward(name.as_str(), admitted.call.operation) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    if let Ok(host) = HeaderValue::from_str(&endpoint.host) {
+        headers.insert(header::HOST, host);
+    }
+    headers.insert(HeaderName::from_static("user-agent"), USER_AGENT);
+    UpstreamHead {
+        method: request.method().clone(),
+        path: format!("{}{path}", endpoint.base_path),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        headers,
+    }
+}
