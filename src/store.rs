@@ -29,7 +29,7 @@ use self::sqlite::SqlitePools;
 use crate::config::DatabaseConfig;
 
 /// How long one call may take; then its connection is given up and the call fails as transient.
-const WAIT_FOR_ANSWER: Duration = Duration::from_secs(60);
+const WAIT_FOR_ANSWER: Duration = Duration::from_secs(30);
 
 /// Keys and spend. Clones share their connections; any thread may call it.
 ///

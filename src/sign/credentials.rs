@@ -13,8 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::providers::Provider;
-use crate::domain::{Secret, Service, UnixMicros};
-use crate::route::IdentityId;
+use crate::domain::{IdentityId, Secret, Service, UnixMicros};
 
 /// Credentials are fetched anew this long before they expire (or at half of a shorter life).
 const REFRESH_AHEAD: Duration = Duration::from_secs(300);

@@ -8,6 +8,7 @@ mod row;
 
 use crate::event::SpendEvent;
 
+pub(super) use self::logs::SUM_OF_COST;
 pub use self::logs::{MAX_PAGE_SIZE, SpendFilter, SpendLogPage, SpendSum};
 pub use self::rollup::Scope;
 pub use self::row::SpendRow;

@@ -187,6 +187,11 @@ impl Fields {
     }
 
     fn short(&mut self, place: Vec<Value>, text: String, max_length: usize) -> Option<String> {
+        if text.chars().any(char::is_control) {
+            let message = "String should have no control characters";
+            self.faults.push(FieldFault::new("value_error", place, message, &Value::Null));
+            return None;
+        }
         if text.chars().count() <= max_length {
             return Some(text);
         }

@@ -1,7 +1,5 @@
 //! Spend for people and dashboards: single requests, sums per key, the sum of all.
 
-use std::cmp::Reverse;
-
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
@@ -10,7 +8,7 @@ use super::caller::{AdminCaller, hash_of};
 use super::error::AdminError;
 use super::query::Query;
 use super::{duration, show};
-use crate::domain::{KeyHash, NanoUsd};
+use crate::domain::KeyHash;
 use crate::event::Payer;
 use crate::store::SpendFilter;
 use crate::store::spend::{MAX_PAGE_SIZE, Scope};
@@ -59,10 +57,8 @@ pub(super) async fn keys(state: web::Data<AdminState>, req: HttpRequest) -> Resu
     let mut query = Query::parse(req.query_string());
     let limit = query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
     query.finish()?;
-    let sums = state.store.spend_sums(Scope::Key, None).await?;
-    let mut sums: Vec<_> = sums.into_iter().collect();
-    sums.sort_by_key(|(_, sum)| Reverse(sum.cost));
-    let shown = sums.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|(payer, sum)| {
+    let sums = state.store.spend_sums(Scope::Key, limit).await?;
+    let shown = sums.iter().map(|(payer, sum)| {
         let key = KeyHash::from_hex(payer).and_then(|hash| state.keys.find(&hash));
         json!({
             "token": payer,
@@ -85,8 +81,6 @@ pub(super) async fn global(
 ) -> Result<HttpResponse, AdminError> {
     AdminCaller::master(&state, &req)?;
     Query::parse(req.query_string()).finish()?;
-    // Each request has exactly one model, and there are fewer models than keys.
-    let sums = state.store.spend_sums(Scope::Model, None).await?;
-    let total = sums.values().fold(NanoUsd::ZERO, |total, sum| total.saturating_add(sum.cost));
+    let total = state.store.total_spend().await?;
     Ok(HttpResponse::Ok().json(json!({"spend": total.as_usd(), "max_budget": null})))
 }

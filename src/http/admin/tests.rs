@@ -183,6 +183,7 @@ async fn bad_bodies_are_named_field_by_field() {
         (json!({"spend": 1e300}), 422, "too large"),
         (json!({"spend": "1"}), 422, "float_type"),
         (json!({"key_alias": long}), 422, "string_too_long"),
+        (json!({"key_alias": "a\u{0}"}), 422, "control characters"),
         (json!([1]), 422, "model_attributes_type"),
     ];
     for (body, status, expected) in cases {
@@ -330,6 +331,7 @@ async fn spend_is_shown_from_the_database() {
         assert_eq!(logs.as_array().unwrap().len(), expected, "{query}");
     }
     assert_eq!(gateway.get(MASTER, "/spend/logs?start_date=soon").await.0.as_u16(), 422);
+    assert_eq!(gateway.get(MASTER, "/spend/logs?user_id=%00").await.0.as_u16(), 422);
     let (_, mut logs) = gateway.get(MASTER, &format!("/spend/logs?api_key={key}")).await;
     for (field, shown) in [("api_key", "[hash]"), ("request_id", "[id]")] {
         logs[0][field] = json!(shown);

@@ -72,7 +72,7 @@ impl From<&SpendEvent> for SpendRow {
             team_id: text(&begun.team_id),
             user_id: text(&begun.user_id),
             end_user: text(&begun.end_user),
-            tags: to_json(&begun.tags),
+            tags: to_json(&begun.tags.iter().map(|tag| storable(tag)).collect::<Vec<_>>()),
             session_id: text(&begun.session_id),
             call_id: text(&begun.call_id),
             service: begun.service.host_prefix().to_owned(),
