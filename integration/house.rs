@@ -1,5 +1,7 @@
 //! Holds the house to its plan: which rooms may know which, and what stays inside an actor's file.
 
+#![expect(clippy::unwrap_used, reason = "a test file: helpers may fail the test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! The one handler of every Bedrock path. It reads top to bottom as a request goes: operation, caller, limits,
 //! a place in the journal, body, deployment, signature, AWS, answer.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,24 +11,24 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::Worker;
 use crate::auth::Caller;
 use crate::domain::{EventId, UnixMicros};
-use crate::error::GatewayError;
+use crate::error::{ErrorShape, GatewayError};
 use crate::limits;
 use crate::metrics::ErrorLabels;
-use crate::operation::{self, Call, RequestLine};
+use crate::operation::body_member::top_level_string_span;
+use crate::operation::{self, Call, RequestLine, Unresolved};
 use crate::telemetry::{self, AccessLine};
 
+mod address;
 mod answer;
 mod attribution;
 mod body;
 mod relay;
 
+use address::Address;
 use attribution::Attribution;
 use body::Body;
 
-/// Where Bedrock is served.
-const PREFIX: &str = "/bedrock";
-
-/// Everything under `/bedrock`, with any method.
+/// Everything that no other handler serves, with any method.
 pub fn configure(config: &mut web::ServiceConfig) {
     config.default_service(web::to(proxy));
 }
@@ -39,10 +40,12 @@ struct Admitted<'r> {
     now: UnixMicros,
     request: &'r HttpRequest,
     call: Call<'r>,
-    /// The path without `/bedrock`.
+    /// The path at AWS.
     path: &'r str,
     /// The model name, decoded.
     model: Option<Arc<str>>,
+    /// Where it stands in the body, quotes included, if it stands there.
+    model_in_body: Option<Range<usize>>,
     caller: Caller,
     attribution: Attribution,
     body: Body,
@@ -67,11 +70,12 @@ async fn serve(
     now: UnixMicros,
 ) -> Result<HttpResponse, GatewayError> {
     let full_path = request.uri().path();
-    let path = below_prefix(full_path)?;
-    let call = operation::resolve(&request_line(request, path))?;
+    let address = Address::of(full_path).ok_or_else(|| not_served(full_path))?;
+    let path = address.path;
+    let call = address.resolve(&request_line(request, path))?;
     let caller = worker.shared.authenticator.authenticate(request.headers(), now)?;
     limits::require_operation(&caller, call.operation, full_path)?;
-    let model: Option<Arc<str>> = call.model.map(|model| model.name().as_ref().into());
+    let mut model: Option<Arc<str>> = call.model.map(|model| model.name().as_ref().into());
     if let Some(model) = &model {
         limits::require_model(&caller, model)?;
     }
@@ -80,22 +84,25 @@ async fn serve(
     let body = body::read(request, payload, worker).await?;
     let call = operation::settle_by_body(call, &body.bytes);
     require_models_in_body(&caller, &call, &body)?;
-    let admitted = Admitted { id, started, now, request, call, path, model, caller, attribution, body };
+    let member = call.operation.model_member();
+    let model_in_body = member.and_then(|member| top_level_string_span(&body.bytes, member));
+    if let Some(literal) = model_in_body.clone().and_then(|span| body.bytes.get(span)) {
+        model = serde_json::from_slice::<String>(literal).ok().map(Into::into);
+    }
+    let admitted =
+        Admitted { id, started, now, request, call, path, model, model_in_body, caller, attribution, body };
     let (relayed, account) = relay::to_aws(&admitted, worker, permit).await?;
     Ok(answer::to_client(&admitted, worker, relayed, account))
 }
 
-/// What follows `/bedrock`.
-fn below_prefix(path: &str) -> Result<&str, GatewayError> {
-    let below = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    below.ok_or_else(|| {
-        let hint = "Bedrock is served under /bedrock, such as /bedrock/model/{model}/converse".to_owned();
-        let shown: String = path.chars().filter(|c| !c.is_control()).take(100).collect();
-        GatewayError::NoOperation(operation::Unresolved::NoSuchOperation {
-            method: String::new(),
-            path: shown,
-            hint,
-        })
+fn not_served(path: &str) -> GatewayError {
+    let bases =
+        "Bedrock is served under /bedrock, each service also under its own name, such as /bedrock-agent";
+    let path = path.chars().filter(|c| !c.is_control()).take(100).collect();
+    GatewayError::NoOperation(Unresolved::NoSuchOperation {
+        method: String::new(),
+        path,
+        hint: bases.to_owned(),
     })
 }
 
@@ -155,7 +162,8 @@ fn refuse(
     let labels = ErrorLabels { error_type: error.error_type() };
     worker.shared.metrics.gateway_errors.get_or_create(&labels).inc();
     let id = id.to_string();
-    let answer = error.answer(&id);
+    let shape = Address::of(request.uri().path()).map_or(ErrorShape::Aws, |address| address.errors);
+    let answer = error.answer(&id, shape);
     let line = AccessLine {
         id: &id,
         caller: "-",

@@ -1,5 +1,6 @@
 //! Step 5: the request's body, read after the key was checked, bounded, hashed while it arrives.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use actix_http::header;
@@ -20,6 +21,26 @@ pub(super) struct Body {
     pub(super) sha256: Arc<str>,
     /// Gives the bytes back to the common budget when the request is done.
     _held: BufferedBytes,
+}
+
+/// What goes to AWS: bytes and their hash.
+pub(super) type Sent = (Bytes, Arc<str>);
+
+impl Body {
+    /// The body as it came.
+    pub(super) fn as_it_is(&self) -> Sent {
+        (self.bytes.clone(), Arc::clone(&self.sha256))
+    }
+
+    /// The body with another text in place of the JSON string that stands at `span`; every other byte stays.
+    pub(super) fn with_string(&self, span: Range<usize>, text: &str) -> Sent {
+        let literal = serde_json::Value::from(text).to_string();
+        let before = self.bytes.get(..span.start).unwrap_or_default();
+        let after = self.bytes.get(span.end..).unwrap_or_default();
+        let bytes = Bytes::from([before, literal.as_bytes(), after].concat());
+        let sha256 = hex::encode(Sha256::digest(&bytes)).into();
+        (bytes, sha256)
+    }
 }
 
 /// Reads the body.
