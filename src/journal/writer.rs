@@ -165,5 +165,6 @@ impl Drop for JournalWriter {
     fn drop(&mut self) {
         self.close_segment();
         self.is_over.store(true, Ordering::Release);
+        self.journal.shared.live_writers.fetch_sub(1, Ordering::Release);
     }
 }

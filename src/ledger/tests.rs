@@ -76,6 +76,7 @@ fn options() -> LedgerOptions {
         flush_interval: 5 * millisecond,
         wake_every: 10,
         ship_timeout: 50 * millisecond,
+        writers_grace: 100 * millisecond,
     }
 }
 
@@ -300,6 +301,22 @@ async fn a_poison_event_is_set_aside_and_the_rest_goes_on() {
     assert_eq!(line["reason"], "value out of range");
     let begun: crate::event::Begun = serde_json::from_value(line["begun"].clone()).unwrap();
     assert_eq!(begun.id, poison);
+}
+
+#[actix_rt::test]
+async fn invariant_10_a_drain_waits_for_a_writer_that_is_on_its_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, store) = (journal(dir.path()), Arc::new(Store::default()));
+    let ledger = ledger(&journal, &store);
+    let mut writer = journal.writer();
+    let leaving = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        write(&mut writer, &ledger, 0..5);
+        drop(writer);
+    };
+    let (drained, ()) = tokio::join!(ledger.drain(LONG), leaving);
+    assert_eq!(drained.unwrap(), Drained { shipped: 5, left: 0, open: 0, is_unread: false });
+    assert_eq!((files(&journal), journal.live_writers()), (Vec::<String>::new(), 0));
 }
 
 #[actix_rt::test]
