@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use actix_web::web::{self, Bytes, ServiceConfig};
 
-use self::error::AdminError;
+pub(super) use self::error::AdminError;
 use crate::auth::{Authenticator, KeyDirectory};
 use crate::store::Store;
 
