@@ -49,7 +49,7 @@ pub enum GatewayError {
     NoOperation(#[from] Unresolved),
     /// The body is larger than the limit.
     #[error(
-        "the request body is larger than {limit} bytes, the limit set by the gateway (bedgate_settings.limits.max_body_bytes)"
+        "the request body is larger than {limit} bytes, the limit set by the gateway (bedgate_settings.limits.max_body)"
     )]
     BodyTooLarge {
         /// The limit in bytes.

@@ -51,19 +51,19 @@ struct Admitted<'r> {
     body: Body,
 }
 
-async fn proxy(request: HttpRequest, payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
+async fn proxy(request: HttpRequest, mut payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
     let _entered = worker.shared.enter();
     let (started, now) = (Instant::now(), UnixMicros::now());
     let id = EventId::at(now);
-    match serve(&request, payload, &worker, id, started, now).await {
+    match serve(&request, &mut payload, &worker, id, started, now).await {
         Ok(answer) => answer,
-        Err(error) => refuse(&error, &request, &worker, id, started),
+        Err(error) => body::with_unread(refuse(&error, &request, &worker, id, started), payload),
     }
 }
 
 async fn serve(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     worker: &Worker,
     id: EventId,
     started: Instant,
