@@ -24,6 +24,7 @@ use crate::ledger::{Drained, LedgerHandle, LedgerOptions, ShipError, SpendSink};
 use crate::limits::BufferBudget;
 use crate::meter::{AccountParts, MeterLimits};
 use crate::metrics::Metrics;
+use crate::operation;
 use crate::pricing::PriceBook;
 use crate::route::{RouteTable, RouterHandle};
 use crate::sign::{CredentialTable, Provider, ProviderSettings, SignerHandle};
@@ -94,6 +95,7 @@ impl Application {
         let ledger = LedgerHandle::start(journal.clone(), spend_sink(&store), LedgerOptions::default())
             .context("cannot start the ledger")?;
 
+        log::debug!("{} operations are known", operation::all().count());
         let (routes, identities) = RouteTable::build(&config);
         let ca_bundle = config
             .aws

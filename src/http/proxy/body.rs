@@ -84,8 +84,9 @@ async fn collect(
         }
         if !held.take(chunk.len()) {
             return Err(GatewayError::Overloaded {
-                reason: "the gateway holds as many request bytes as it may (bedgate_settings.limits.max_buffered)"
-                    .into(),
+                reason:
+                    "the gateway holds as many request bytes as it may (bedgate_settings.limits.max_buffered)"
+                        .into(),
                 retry_after: std::time::Duration::from_secs(1),
             });
         }
@@ -124,10 +125,7 @@ impl MessageBody for WithUnread {
         self.answer.size()
     }
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         Pin::new(&mut self.answer).poll_next(cx)
     }
 }
