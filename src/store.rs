@@ -1,7 +1,7 @@
 //! Where keys and spend are kept: Postgres, or a SQLite file in the data directory.
 
 mod audit;
-mod columns;
+pub mod columns;
 mod error;
 pub mod keys;
 mod migration;

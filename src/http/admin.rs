@@ -3,7 +3,7 @@
 //! | path | |
 //! |---|---|
 //! | `POST /key/generate`, `/key/update`, `/key/delete`, `/key/block`, `/key/unblock` | master key |
-//! | `GET /key/list`, `/spend/keys`, `/global/spend` | master key |
+//! | `GET /key/list`, `/spend/unpriced`, `/spend/keys`, `/global/spend` | master key |
 //! | `GET /key/info`, `/spend/logs` | master key, or a virtual key about itself |
 //!
 //! A change is in force on this instance when the call returns, on others within a second
@@ -57,6 +57,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .route("/key/block", web::post().to(keys::block))
         .route("/key/unblock", web::post().to(keys::unblock))
         .route("/spend/logs", web::get().to(spend::logs))
+        .route("/spend/unpriced", web::get().to(spend::unpriced))
         .route("/spend/keys", web::get().to(spend::keys))
         .route("/global/spend", web::get().to(spend::global));
 }

@@ -3,6 +3,7 @@
 mod insert_postgres;
 mod insert_sqlite;
 mod logs;
+mod reprice;
 mod rollup;
 mod row;
 

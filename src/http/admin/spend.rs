@@ -8,9 +8,10 @@ use super::caller::{AdminCaller, hash_of};
 use super::error::AdminError;
 use super::query::Query;
 use super::{duration, show};
-use crate::domain::KeyHash;
+use crate::domain::{EventId, KeyHash};
 use crate::event::Payer;
 use crate::store::SpendFilter;
+use crate::store::columns::StoredEventId;
 use crate::store::spend::{MAX_PAGE_SIZE, Scope};
 
 /// Requests on a page, unless asked otherwise.
@@ -49,6 +50,22 @@ pub(super) async fn logs(state: web::Data<AdminState>, req: HttpRequest) -> Resu
 fn payer_name(key: &str) -> String {
     let is_fixed = key == Payer::MASTER || key == Payer::ANONYMOUS;
     if is_fixed { key.to_owned() } else { hash_of(key).to_string() }
+}
+
+/// `GET /spend/unpriced`: requests whose price nobody knew, oldest first; `bedgate reprice` charges them.
+pub(super) async fn unpriced(
+    state: web::Data<AdminState>,
+    req: HttpRequest,
+) -> Result<HttpResponse, AdminError> {
+    AdminCaller::master(&state, &req)?;
+    let mut query = Query::parse(req.query_string());
+    let size = query.number("page_size", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
+    let after = query.parsed("after", "the request_id of the last one seen", |text| {
+        text.parse().ok().map(|id| StoredEventId(EventId(id)))
+    });
+    query.finish()?;
+    let rows = state.store.unpriced(after, size).await?;
+    Ok(HttpResponse::Ok().json(rows.iter().map(show::spend_log).collect::<Vec<_>>()))
 }
 
 /// `GET /spend/keys`: who spent most.
