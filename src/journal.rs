@@ -63,6 +63,9 @@ impl Default for JournalOptions {
     }
 }
 
+/// Open segments hold at the most one part of the journal in so many (and each one record more).
+const OPEN_SHARE: u64 = 4;
+
 /// The journal of this process: makes writers, promises space, removes segments. Clones are the same journal.
 #[derive(Clone, Debug)]
 pub struct Journal {
@@ -216,6 +219,13 @@ impl Journal {
     /// Segments made since the last call.
     fn take_unseen(&self) -> Vec<Arc<SegmentState>> {
         std::mem::take(&mut *self.shared.unseen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// When a segment is closed. Space comes back by whole segments that were closed, and a full journal closes none:
+    /// so the open ones together may never hold more than a part of it.
+    fn segment_bytes(&self) -> u64 {
+        let share = self.shared.options.max_bytes / (OPEN_SHARE * self.live_writers().max(1) as u64);
+        self.shared.options.segment_bytes.min(share)
     }
 
     /// Lets the reader and the sync thread know of a new segment.

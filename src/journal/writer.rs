@@ -82,7 +82,7 @@ impl JournalWriter {
     fn salt_for_next(&mut self) -> io::Result<u32> {
         let options = &self.journal.shared.options;
         let is_due = self.segment.as_ref().is_none_or(|segment| {
-            segment.state.good_bytes.load(Ordering::Relaxed) >= options.segment_bytes
+            segment.state.good_bytes.load(Ordering::Relaxed) >= self.journal.segment_bytes()
                 || segment.opened.elapsed() >= options.segment_age
         });
         if is_due {
