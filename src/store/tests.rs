@@ -103,6 +103,7 @@ on_each_database! {
     names_that_are_taken_are_named => taken_names;
     keys_are_listed_in_pages => key_pages;
     logs_are_filtered => logs_filtered;
+    what_had_no_price_is_charged_later_and_once => unpriced_is_charged;
 }
 
 fn change(at: UnixMicros) -> Change {
@@ -168,7 +169,7 @@ fn event(number: u64, payer: Payer) -> SpendEvent {
                 units: vec![(Unit::Query, 2)],
                 ..Usage::default()
             }),
-            basis: CostBasis::Exact,
+            basis: if number % 6 == 5 { CostBasis::Unpriced } else { CostBasis::Exact },
             price: None,
             cost: (number % 6 != 5).then(|| NanoUsd(i64::try_from(number).unwrap() + 1)),
             latency_us: 1_500,
@@ -243,6 +244,25 @@ async fn assert_sums(store: &Store, events: &[SpendEvent]) {
         }
         assert_eq!(sums(store, scope).await, expected, "{scope:?}");
     }
+}
+
+async fn unpriced_is_charged(database: &TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let mut all = events(12);
+    store.insert_spend(&all).await.unwrap();
+    let first = store.unpriced(None, 1).await.unwrap();
+    let rest = store.unpriced(first.last().map(|row| row.id), 100).await.unwrap();
+    assert_eq!((first.len(), rest.len()), (1, 1));
+    for row in first.into_iter().chain(rest) {
+        let event = all.iter_mut().find(|event| event.begun.id == row.id.0).unwrap();
+        assert_eq!(row.usage(), event.ended.usage);
+        assert!(store.reprice(row.clone(), NanoUsd(7), None).await.unwrap());
+        assert!(!store.reprice(row, NanoUsd(7), None).await.unwrap(), "a second time changes nothing");
+        event.ended.cost = Some(NanoUsd(7));
+    }
+    assert_eq!(store.unpriced(None, 100).await.unwrap(), []);
+    assert_sums(&store, &all).await;
 }
 
 async fn sums_match(database: &TestDatabase) {
