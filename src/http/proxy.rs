@@ -17,6 +17,7 @@ use crate::metrics::ErrorLabels;
 use crate::operation::body_member::top_level_string_span;
 use crate::operation::{self, Call, RequestLine, Unresolved};
 use crate::telemetry::{self, AccessLine};
+use crate::usage::RequestFacts;
 
 mod address;
 mod answer;
@@ -49,6 +50,8 @@ struct Admitted<'r> {
     caller: Caller,
     attribution: Attribution,
     body: Body,
+    /// What the body says about cost and customer.
+    facts: RequestFacts,
 }
 
 async fn proxy(request: HttpRequest, mut payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
@@ -79,19 +82,35 @@ async fn serve(
     if let Some(model) = &model {
         limits::require_model(&caller, model)?;
     }
+    let is_charged = !limits::cost_bound::is_free(call.service, call.operation.name);
+    let admit = async |model: Option<&str>| {
+        let asked = limits::Request { caller: &caller, model, is_charged, id, now };
+        worker.shared.limits.admit(asked).await
+    };
+    // Before the body is read, unless only the body tells the model.
+    let model_member = call.operation.model_member();
+    let early = if model_member.is_none() { Some(admit(model.as_deref()).await?) } else { None };
     let permit = worker.shared.ledger.reserve().map_err(|_| journal_is_full())?;
-    let attribution = Attribution::of(request.headers(), &caller);
+    let user_header = worker.shared.config.budgets.user_header_name.as_deref();
+    let mut attribution = Attribution::of(request.headers(), &caller, user_header);
     let body = body::read(request, payload, worker).await?;
+    let facts = RequestFacts::of(&body.bytes);
+    attribution.complete_from_body(&facts);
     let call = operation::settle_by_body(call, &body.bytes);
     require_models_in_body(&caller, &call, &body)?;
-    let member = call.operation.model_member();
-    let model_in_body = member.and_then(|member| top_level_string_span(&body.bytes, member));
+    let model_in_body = model_member.and_then(|member| top_level_string_span(&body.bytes, member));
     if let Some(literal) = model_in_body.clone().and_then(|span| body.bytes.get(span)) {
         model = serde_json::from_slice::<String>(literal).ok().map(Into::into);
     }
+    let mut admission = match early {
+        Some(admission) => admission,
+        None => admit(model.as_deref()).await?,
+    };
+    let customer = attribution.end_user.as_deref();
+    worker.shared.limits.admit_customer(&mut admission, customer, is_charged).await?;
     let admitted =
-        Admitted { id, started, now, request, call, path, model, model_in_body, caller, attribution, body };
-    let (relayed, account) = relay::to_aws(&admitted, worker, permit).await?;
+        Admitted { id, started, now, request, call, path, model, model_in_body, caller, attribution, body, facts };
+    let (relayed, account) = relay::to_aws(&admitted, worker, permit, admission).await?;
     Ok(answer::to_client(&admitted, worker, relayed, account))
 }
 

@@ -6,6 +6,7 @@ mod logs;
 mod reprice;
 mod rollup;
 mod row;
+mod since;
 
 use crate::event::SpendEvent;
 
@@ -13,6 +14,7 @@ pub(super) use self::logs::SUM_OF_COST;
 pub use self::logs::{MAX_PAGE_SIZE, SpendFilter, SpendLogPage, SpendSum};
 pub use self::rollup::Scope;
 pub use self::row::SpendRow;
+pub use self::since::{SpendOf, SpendSince};
 use super::error::StoreError;
 use super::{Backend, Store};
 
