@@ -108,8 +108,20 @@ async fn serve(
     };
     let customer = attribution.end_user.as_deref();
     worker.shared.limits.admit_customer(&mut admission, customer, is_charged).await?;
-    let admitted =
-        Admitted { id, started, now, request, call, path, model, model_in_body, caller, attribution, body, facts };
+    let admitted = Admitted {
+        id,
+        started,
+        now,
+        request,
+        call,
+        path,
+        model,
+        model_in_body,
+        caller,
+        attribution,
+        body,
+        facts,
+    };
     let (relayed, account) = relay::to_aws(&admitted, worker, permit, admission).await?;
     Ok(answer::to_client(&admitted, worker, relayed, account))
 }
