@@ -1,6 +1,7 @@
 """Runs the benchmark: targets in turn, round after round, and one table at the end."""
 
 import argparse
+import contextlib
 import os
 import platform
 import signal
@@ -13,7 +14,7 @@ from datetime import datetime, timezone
 
 from measures import FULL, MODELS, QUICK, ROUND, Failed, Size, many_connections, one_connection, slow_streams, warm_up
 from report import text_of
-from targets import ENDS_CORE, HERE, REPOSITORY, TARGET_CORE, Bedgate, Mock, Nginx, Target
+from targets import ENDS_CORE, HERE, REPOSITORY, RUNNING, TARGET_CORE, Bedgate, Mock, Nginx, Target
 
 sys.path.insert(0, str(HERE.parent))
 from harness.postgres import PostgresServer  # noqa: E402
@@ -109,38 +110,32 @@ def main() -> None:
     about["command"] = " ".join(["integration/bench/run", *sys.argv[1:]])
     os.sched_setaffinity(0, {ENDS_CORE})
     figures: Figures = defaultdict(list)
-    running: list[Target | PostgresServer] = []
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-
-    def started(target):
-        running.append(target)
-        return target
-
     try:
-        measure_all(figures, size, options, started)
+        measure_all(figures, size, options)
     except Failed as failure:
         sys.exit(f"no figures: {failure}")
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
-        for each in reversed(running):
-            each.remove() if isinstance(each, PostgresServer) else each.stop()
+        for target in reversed(RUNNING[:]):
+            target.stop()
     medians = {place: statistics.median(values) for place, values in figures.items()}
-    about["size"] = size
+    about["size"], about["key_has_limits"] = size, Bedgate.key_has_limits
     text = text_of(figures, medians, about)
     print(text)
     if options.write:
         (HERE / "RESULTS.md").write_text(text)
 
 
-def measure_all(figures: Figures, size: Size, options: argparse.Namespace, started) -> None:
+def measure_all(figures: Figures, size: Size, options: argparse.Namespace) -> None:
     """The whole run."""
     wanted = [measure for measure in ROUND if options.only in measure.__name__]
-    mock_alone = started(Mock(core=TARGET_CORE))
+    mock_alone = Mock(core=TARGET_CORE)
     note(figures, "direct", {"mock.rate": many_connections(mock_alone, size)["many.rate"]})
     mock_alone.stop()
-    mock = started(Mock())
-    nginx, bedgate = started(Nginx(mock)), started(Bedgate(mock, MODELS))
+    mock = Mock()
+    nginx, bedgate = Nginx(mock), Bedgate(mock, MODELS)
     starting(figures, nginx, bedgate)
     targets = [mock, nginx, bedgate]
     for target in targets:
@@ -152,18 +147,27 @@ def measure_all(figures: Figures, size: Size, options: argparse.Namespace, start
     for streams in size.slow:
         for kind in (Nginx, Bedgate):
             # Fresh ones, so that memory freed by earlier loads hides nothing.
-            target = started(kind(mock) if kind is Nginx else kind(mock, MODELS))
+            target = kind(mock) if kind is Nginx else kind(mock, MODELS)
             warm_up(target)
             note(figures, target.name, slow_streams(target, streams))
             target.stop()
     bedgate.stop()
-    postgres = started(PostgresServer())
-    bedgate = started(Bedgate(mock, MODELS, name="bedgate+postgres", database=postgres.new_database()))
-    variant(figures, bedgate, size)
-    bedgate.stop()
-    postgres.remove()
-    running_tls = started(Mock(tls=True))
-    variant(figures, started(Bedgate(running_tls, MODELS, name="bedgate+tls", tls=True)), size)
+    with postgres_server() as postgres:
+        bedgate = Bedgate(mock, MODELS, name="bedgate+postgres", database=postgres.new_database())
+        variant(figures, bedgate, size)
+        bedgate.stop()
+    with_tls = Mock(tls=True)
+    variant(figures, Bedgate(with_tls, MODELS, name="bedgate+tls", tls=True), size)
+
+
+@contextlib.contextmanager
+def postgres_server():
+    """A Postgres of its own."""
+    server = PostgresServer()
+    try:
+        yield server
+    finally:
+        server.remove()
 
 
 main()

@@ -23,9 +23,11 @@ ROWS = [
     ("paced.first_p50", "added time to first byte, p50", "µs", True, None),
     ("body1.cpu", "CPU a request of 1 MiB", "µs", False, 2.5),
     ("body20.cpu", "CPU a request of 20 MiB", "µs", False, None),
-    ("slow1000.kib", "memory a stream, 1,000 open", "KiB", False, None),
+    ("slow1000.count", "slow streams at once: many", "", False, None),
+    ("slow1000.kib", "memory a stream, many open", "KiB", False, None),
     ("slow1000.errors", "… errors", "", False, None),
-    ("slow10000.kib", "memory a stream, 10,000 open", "KiB", False, 2.5),
+    ("slow10000.count", "slow streams at once: very many", "", False, None),
+    ("slow10000.kib", "memory a stream, very many open", "KiB", False, 2.5),
     ("slow10000.errors", "… errors", "", False, None),
     ("idle.mib", "memory when idle", "MiB", False, None),
     ("start.fresh", "cold start, no data yet", "ms", False, None),
@@ -44,7 +46,7 @@ median of the rounds' own ratios, since the machine changes more from minute to 
 What is measured has core 0 for itself; the load client and the mock share core 1, so throughput at 64 connections is
 bounded by the ends where the target's core is not in full use. CPU is user and system time of the target's
 whole process tree, journal, shipping and database writes included (SQLite is in the process; Postgres is not, it runs
-on core 1), until the last event is shipped. bedgate runs with a virtual key that has a budget and limits, signing,
+on core 1), until the last event is shipped. bedgate runs with a virtual key (KEY), signing,
 metering, journal and shipping on; the access log is off on both. Its ledger cannot be turned off, so there is no such row.
 """
 
@@ -65,7 +67,7 @@ def text_of(figures: Figures, medians: dict[tuple[str, str], float], about: dict
         *(line for row in ROWS if (line := main_row(figures, *row))),
         "",
         *variants(medians),
-        NOTES,
+        NOTES.replace("KEY", "a budget and rate limits on it" if about["key_has_limits"] else "without budget and rate limits"),
     ]
     return "\n".join(lines)
 
