@@ -83,7 +83,9 @@ def machine() -> str:
     """What this ran on."""
     cpu = subprocess.run(["lscpu"], capture_output=True, text=True).stdout
     model = next((line.split(":", 1)[1].strip() for line in cpu.splitlines() if line.startswith("Model name")), "?")
-    return f"{model}, {os.cpu_count()} cores, Linux {platform.release()}, load {os.getloadavg()[0]:.1f} at the start"
+    nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr.strip().rsplit("/", 1)[-1]
+    load = f"load {os.getloadavg()[0]:.1f} at the start"
+    return f"{model}, {os.cpu_count()} cores, Linux {platform.release()}, nginx {nginx}, {load}"
 
 
 def commit() -> str:
