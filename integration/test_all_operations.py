@@ -1,0 +1,157 @@
+"""Every operation of every Bedrock service, called by botocore through bedgate and directly: AWS sees the same request."""
+
+from dataclasses import dataclass, field
+
+import botocore
+import pytest
+
+from harness.comparing import Answer, ask, client
+from harness.gateway import Gateway
+from harness.process import MASTER_KEY
+from harness.service_models import BOTOCORE_VERSION, SERVICES, Call, all_calls
+from harness.simulator import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Seen, Simulator
+
+# What bedgate sends of its own, or signs anew; everything else must be the client's.
+OWN_HEADERS = {"host", "user-agent", "authorization", "x-amz-date", "date", "content-length", "accept-encoding"}
+# What botocore sends of its own.
+HEADERS_OF_BOTOCORE = OWN_HEADERS | {"amz-sdk-invocation-id", "amz-sdk-request", "expect", "connection"}
+
+
+
+def bases(call: Call) -> tuple[str, ...]:
+    """Where the gateway serves a call: among all of Bedrock, and at its service's own base, which for bedrock is the same."""
+    return tuple(dict.fromkeys(("bedrock", call.service)))
+
+
+CALLS = [call for call in all_calls() if not call.is_bidirectional]
+PAIRS = [(base, call) for call in CALLS for base in bases(call)]
+
+
+@dataclass
+class Places:
+    """One simulator in the place of each service's endpoint, a gateway before them, and clients of both."""
+
+    simulators: dict[str, Simulator]
+    gateway: Gateway
+    key: str
+    clients: dict = field(default_factory=dict)
+    compared: set[tuple[str, Call]] = field(default_factory=set)
+
+    def client(self, service: str, base: str, access_key_id: str, secret: str):
+        """A client, made once."""
+        wanted = (service, base, access_key_id)
+        if wanted not in self.clients:
+            self.clients[wanted] = client(service, base, access_key_id, secret)
+        return self.clients[wanted]
+
+    def through_gateway(self, call: Call, base: str):
+        """A client of the gateway, its access key id the virtual key, or the master key where the call takes that."""
+        key = MASTER_KEY if call.is_write else self.key
+        return self.client(call.service, f"{self.gateway.url}/{base}", key, "any-secret-will-do")
+
+    def direct(self, call: Call):
+        """A client of the service's own place, with the credentials that the gateway has."""
+        return self.client(call.service, self.simulators[call.service].url, ACCESS_KEY_ID, SECRET_ACCESS_KEY)
+
+    def elsewhere(self, call: Call) -> dict[str, list[str]]:
+        """What reached the other services since the start."""
+        return {
+            service: [f"{seen.method} {seen.path}" for seen in simulator.requests()[-1:]]
+            for service, simulator in self.simulators.items()
+            if service != call.service
+        }
+
+
+@pytest.fixture(scope="module")
+def places(spawn_gateway, request):
+    """Every service has a port of its own, so that a call that goes to the wrong one is seen."""
+    simulators = {service: Simulator() for service in SERVICES}
+    overrides = {
+        f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}": simulator.url
+        for service, simulator in simulators.items()
+    }
+    try:
+        with spawn_gateway(env=overrides, upstream=simulators["bedrock"]) as gateway:
+            found = Places(simulators, gateway, gateway.generate_key())
+            request.config.pluginmanager.register(Count(found.compared))
+            yield found
+        assert {service: simulator.violations() for service, simulator in simulators.items()} == dict.fromkeys(SERVICES, 0)
+    finally:
+        for simulator in simulators.values():
+            simulator.kill()
+
+
+class Count:
+    """Says at the end of the run how many operations were compared."""
+
+    def __init__(self, compared: set[tuple[str, Call]]):
+        self.compared = compared
+
+    def pytest_terminal_summary(self, terminalreporter) -> None:
+        """The count, and what botocore cannot send."""
+        equal = [call for call in CALLS if {(base, call) for base in bases(call)} <= self.compared]
+        left = [str(call) for call in all_calls() if call.is_bidirectional]
+        terminalreporter.write_line(
+            f"operations equal through bedgate and directly: {len(equal)} of {len(all_calls())}"
+            f" (botocore {botocore.__version__} cannot send {', '.join(left)}: HTTP/2, event stream in)"
+        )
+
+
+def test_the_models_are_those_the_table_was_made_from():
+    assert botocore.__version__ == BOTOCORE_VERSION
+    assert len(all_calls()) == 523
+    assert [str(call) for call in all_calls() if call.is_bidirectional] == [
+        "bedrock-runtime.InvokeModelWithBidirectionalStream"
+    ]
+
+
+@pytest.mark.parametrize(("base", "call"), PAIRS, ids=[f"{base}/{call}" for base, call in PAIRS])
+def test_a_call_arrives_as_if_sent_directly(places, base, call):
+    parameters = call.parameters()
+    with places.simulators[call.service].recording() as upstream:
+        answer = ask(places.through_gateway(call, base), call, parameters)
+        assert len(upstream.all()) == 1, f"it went elsewhere: {places.elsewhere(call)}"
+        direct_answer = ask(places.direct(call), call, parameters)
+        forwarded, direct = upstream.all()
+    assert (answer.request_id, direct_answer.request_id) == (forwarded.request_id, direct.request_id)
+    assert_same_request(call, forwarded, direct)
+    assert_signed_for(call, forwarded)
+    assert_same_answer(answer, direct_answer)
+    places.compared.add((base, call))
+
+
+def assert_same_request(call: Call, forwarded: Seen, direct: Seen) -> None:
+    """Method, path, query and body to the byte; the headers that are the client's; and no others."""
+    assert (forwarded.method, forwarded.path, forwarded.query) == (direct.method, direct.path, direct.query)
+    assert (forwarded.body, forwarded.body_sha256) == (direct.body, direct.body_sha256)
+    assert forwarded.header("host") == direct.header("host")
+    sent = [(name, value) for name, value in direct.headers if name not in HEADERS_OF_BOTOCORE]
+    arrived = [(name, value) for name, value in forwarded.headers if name not in OWN_HEADERS]
+    assert sorted(arrived) == sorted(sent)
+    members = call.bound("header")
+    assert members <= forwarded.header_names, "a member of the request is missing"
+    protocol = {"content-type", "x-amz-target"}
+    assert forwarded.header_names <= OWN_HEADERS | members | protocol, "a header came that is no member"
+    assert forwarded.header("user-agent").startswith("bedgate/")
+    assert forwarded.header("accept-encoding") == "identity"
+    assert (forwarded.header("content-length") or "0") == (direct.header("content-length") or "0")
+
+
+def assert_signed_for(call: Call, forwarded: Seen) -> None:
+    """The signature is bedgate's, for the right service and region, good to the simulator and to botocore."""
+    access_key_id, _, region, service, terminator = forwarded.credential
+    assert (access_key_id, region, service, terminator) == (
+        ACCESS_KEY_ID,
+        "us-west-2",
+        call.model.service_model.signing_name,
+        "aws4_request",
+    )
+    assert (forwarded.status, forwarded.verdict) == (200, "signature")
+    assert forwarded.signature_by_botocore(SECRET_ACCESS_KEY) == forwarded.signature
+
+
+def assert_same_answer(through_gateway: Answer, direct: Answer) -> None:
+    """Status, headers but for bedgate's own, and what botocore made of the body."""
+    assert (through_gateway.status, through_gateway.parsed) == (direct.status, direct.parsed)
+    of_aws = {name: value for name, value in through_gateway.headers.items() if not name.startswith("x-litellm-")}
+    assert of_aws == direct.headers
