@@ -1,11 +1,14 @@
-"""Every operation of every Bedrock service, called by botocore through bedgate and directly: AWS sees the same request."""
+"""Every operation of every Bedrock service, called by botocore through bedgate and directly: no difference is seen."""
 
+import functools
+import json
 from dataclasses import dataclass, field
 
 import botocore
 import pytest
 
-from harness.comparing import Answer, ask, client
+from harness.answers import AnsweringPlace, refusal, reply
+from harness.comparing import NO_EVENT_STREAM, Answer, ask, client
 from harness.gateway import Gateway
 from harness.process import MASTER_KEY
 from harness.service_models import BOTOCORE_VERSION, SERVICES, Call, all_calls
@@ -14,17 +17,20 @@ from harness.simulator import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Seen, Simulator
 # What bedgate sends of its own, or signs anew; everything else must be the client's.
 OWN_HEADERS = {"host", "user-agent", "authorization", "x-amz-date", "date", "content-length", "accept-encoding"}
 # What botocore sends of its own.
-HEADERS_OF_BOTOCORE = OWN_HEADERS | {"amz-sdk-invocation-id", "amz-sdk-request", "expect", "connection"}
+HEADERS_OF_BOTOCORE = OWN_HEADERS | {"amz-sdk-invocation-id", "amz-sdk-request"}
 
 
 
 def bases(call: Call) -> tuple[str, ...]:
-    """Where the gateway serves a call: among all of Bedrock, and at its service's own base, which for bedrock is the same."""
+    """Where the gateway serves a call: among all of Bedrock, and at its service's own base (for bedrock the same)."""
     return tuple(dict.fromkeys(("bedrock", call.service)))
 
 
 CALLS = [call for call in all_calls() if not call.is_bidirectional]
 PAIRS = [(base, call) for call in CALLS for base in bases(call)]
+
+
+cached_client = functools.cache(client)
 
 
 @dataclass
@@ -34,31 +40,23 @@ class Places:
     simulators: dict[str, Simulator]
     gateway: Gateway
     key: str
-    clients: dict = field(default_factory=dict)
     compared: set[tuple[str, Call]] = field(default_factory=set)
-
-    def client(self, service: str, base: str, access_key_id: str, secret: str):
-        """A client, made once."""
-        wanted = (service, base, access_key_id)
-        if wanted not in self.clients:
-            self.clients[wanted] = client(service, base, access_key_id, secret)
-        return self.clients[wanted]
 
     def through_gateway(self, call: Call, base: str):
         """A client of the gateway, its access key id the virtual key, or the master key where the call takes that."""
         key = MASTER_KEY if call.is_write else self.key
-        return self.client(call.service, f"{self.gateway.url}/{base}", key, "any-secret-will-do")
+        return cached_client(call.service, f"{self.gateway.url}/{base}", key, "any-secret-will-do")
 
     def direct(self, call: Call):
         """A client of the service's own place, with the credentials that the gateway has."""
-        return self.client(call.service, self.simulators[call.service].url, ACCESS_KEY_ID, SECRET_ACCESS_KEY)
+        return cached_client(call.service, self.simulators[call.service].url, ACCESS_KEY_ID, SECRET_ACCESS_KEY)
 
     def elsewhere(self, call: Call) -> dict[str, list[str]]:
-        """What reached the other services since the start."""
+        """What reached the other services last."""
         return {
             service: [f"{seen.method} {seen.path}" for seen in simulator.requests()[-1:]]
             for service, simulator in self.simulators.items()
-            if service != call.service
+            if service != call.service and simulator.requests()
         }
 
 
@@ -75,7 +73,7 @@ def places(spawn_gateway, request):
             found = Places(simulators, gateway, gateway.generate_key())
             request.config.pluginmanager.register(Count(found.compared))
             yield found
-        assert {service: simulator.violations() for service, simulator in simulators.items()} == dict.fromkeys(SERVICES, 0)
+        assert all(simulator.violations() == 0 for simulator in simulators.values())
     finally:
         for simulator in simulators.values():
             simulator.kill()
@@ -118,6 +116,48 @@ def test_a_call_arrives_as_if_sent_directly(places, base, call):
     assert_signed_for(call, forwarded)
     assert_same_answer(answer, direct_answer)
     places.compared.add((base, call))
+
+
+@pytest.fixture(scope="module")
+def answering(spawn_gateway):
+    """A gateway in front of a place that gives any answer; and that place."""
+    place = AnsweringPlace()
+    try:
+        with spawn_gateway(env={"AWS_ENDPOINT_URL": place.url}) as gateway:
+            yield gateway, place
+    finally:
+        place.stop()
+
+
+@pytest.mark.parametrize("call", CALLS, ids=str)
+def test_an_answer_arrives_as_if_asked_directly(answering, call):
+    gateway, place = answering
+    parameters, place.reply = call.parameters(), reply(call)
+    through = cached_client(call.service, f"{gateway.url}/{call.service}", MASTER_KEY, "any-secret-will-do")
+    direct = cached_client(call.service, place.url, ACCESS_KEY_ID, SECRET_ACCESS_KEY)
+    answer, direct_answer = ask(through, call, parameters), ask(direct, call, parameters)
+    assert answer.status == call.model.http.get("responseCode", 200)
+    assert answer.request_id == place.reply.request_id
+    assert_same_answer(answer, direct_answer)
+    assert NO_EVENT_STREAM not in answer.parsed
+    if call.model.output_shape is not None and answer.status != 204:
+        assert set(json.loads(answer.parsed)) == set(call.model.output_shape.members), "the answer lacks members"
+
+    refused = refusal(call)
+    if refused is not None:
+        place.reply, shape = refused
+        assert_raises_the_same(through, direct, call, parameters, shape.name)
+
+
+def assert_raises_the_same(through, direct, call: Call, parameters: dict, name: str) -> None:
+    """The modelled exception of AWS, its status, its text and its request's id."""
+    raised = []
+    for caller in (through, direct):
+        with pytest.raises(getattr(caller.exceptions, name)) as caught:
+            ask(caller, call, parameters)
+        about = caught.value.response["ResponseMetadata"]
+        raised.append((caught.value.response["Error"], about["HTTPStatusCode"], about["RequestId"]))
+    assert raised[0] == raised[1]
 
 
 def assert_same_request(call: Call, forwarded: Seen, direct: Seen) -> None:

@@ -17,11 +17,12 @@ _session = boto3.Session(region_name="us-west-2")
 # Headers that tell of one moment or one connection.
 OF_ONE_ANSWER = {"date", "content-length", "transfer-encoding", "connection", "keep-alive"}
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)?")
+NO_EVENT_STREAM = "these bytes are no event stream"
 
 
 @dataclass
 class Answer:
-    """What botocore made of an answer, without the moment and the request's id, from which the simulator makes others."""
+    """What botocore made of an answer, but for moments and the request's id (the simulator makes other ids of it)."""
 
     request_id: str
     status: int
@@ -74,5 +75,5 @@ def events(stream: EventStream) -> list:
     try:
         found.extend(stream)
     except ParserError as error:
-        found.append(f"{type(error).__name__}: {error}")
+        found.append(f"{NO_EVENT_STREAM}: {error}")
     return found

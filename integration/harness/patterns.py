@@ -1,4 +1,4 @@
-"""Texts that fit the patterns of AWS's service models: made by chance, with the same chance in every run, and checked."""
+"""Texts that fit the patterns of AWS's service models: made by chance, the same in every run, and checked."""
 
 import functools
 import random

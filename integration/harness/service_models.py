@@ -1,4 +1,4 @@
-"""The 523 operations of the eight Bedrock services as botocore knows them, with valid parameters made from their models."""
+"""The operations of the eight Bedrock services as botocore knows them, with valid parameters made from the models."""
 
 import datetime
 import json
@@ -70,7 +70,7 @@ class Call:
         return {place["name"].lower() for place in bound if place.get("location") == location}
 
     def parameters(self) -> dict:
-        """Every required member, every one that travels in path, query or headers, and tokens botocore would make up."""
+        """Every required member, every one in path, query or headers, and the tokens that botocore would make up."""
         shape = self.model.input_shape
         return {} if shape is None else Parameters(self).structure(shape, is_top=True)
 
