@@ -19,15 +19,60 @@ OWN_HEADERS = {"host", "user-agent", "authorization", "x-amz-date", "date", "con
 # What botocore sends of its own.
 HEADERS_OF_BOTOCORE = OWN_HEADERS | {"amz-sdk-invocation-id", "amz-sdk-request"}
 
-
-
-def bases(call: Call) -> tuple[str, ...]:
-    """Where the gateway serves a call: among all of Bedrock, and at its service's own base (for bedrock the same)."""
-    return tuple(dict.fromkeys(("bedrock", call.service)))
-
-
 CALLS = [call for call in all_calls() if not call.is_bidirectional]
-PAIRS = [(base, call) for call in CALLS for base in bases(call)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call at a base of the gateway, with all members that travel in query and headers, or the required ones only."""
+
+    call: Call
+    base: str
+    with_optional: bool
+
+    def __str__(self) -> str:
+        return f"{self.base}/{self.call}" + ("" if self.with_optional else ", required members only")
+
+
+def cases_of(call: Call) -> list[Case]:
+    """Among all of Bedrock in both ways, and at its service's own base (which for bedrock is the same)."""
+    bases = dict.fromkeys(("bedrock", call.service))
+    return [*(Case(call, base, with_optional=True) for base in bases), Case(call, "bedrock", with_optional=False)]
+
+
+def refused_call(call: Call):
+    """A case of the refusals: what is not so yet is marked."""
+    is_rpc = call.model.service_model.metadata["protocol"] == "json"
+    reason = "the gateway's own errors have no __type in the body, which awsJson clients read"
+    return pytest.param(call, id=str(call), marks=[pytest.mark.xfail(reason=reason)] if is_rpc else [])
+
+
+CASES = [case for call in CALLS for case in cases_of(call)]
+
+
+@dataclass
+class Count:
+    """Says at the end of the run how many operations were equal."""
+
+    requests: set[Case] = field(default_factory=set)
+    answers: set[Call] = field(default_factory=set)
+
+    def pytest_terminal_summary(self, terminalreporter) -> None:
+        """The count, and what botocore cannot send."""
+        total, requests = len(all_calls()), [call for call in CALLS if set(cases_of(call)) <= self.requests]
+        left = [str(call) for call in all_calls() if call.is_bidirectional]
+        terminalreporter.write_line(
+            f"operations equal through bedgate and directly: requests {len(requests)} of {total}, answers and errors"
+            f" {len(self.answers)} of {total} (botocore {botocore.__version__} cannot send {', '.join(left)})"
+        )
+
+
+@pytest.fixture(scope="module")
+def count(request):
+    """What was found equal; printed at the end of the run."""
+    kept = Count()
+    request.config.pluginmanager.register(kept)
+    return kept
 
 
 cached_client = functools.cache(client)
@@ -40,7 +85,6 @@ class Places:
     simulators: dict[str, Simulator]
     gateway: Gateway
     key: str
-    compared: set[tuple[str, Call]] = field(default_factory=set)
 
     def through_gateway(self, call: Call, base: str):
         """A client of the gateway, its access key id the virtual key, or the master key where the call takes that."""
@@ -61,7 +105,7 @@ class Places:
 
 
 @pytest.fixture(scope="module")
-def places(spawn_gateway, request):
+def places(spawn_gateway):
     """Every service has a port of its own, so that a call that goes to the wrong one is seen."""
     simulators = {service: Simulator() for service in SERVICES}
     overrides = {
@@ -70,29 +114,11 @@ def places(spawn_gateway, request):
     }
     try:
         with spawn_gateway(env=overrides, upstream=simulators["bedrock"]) as gateway:
-            found = Places(simulators, gateway, gateway.generate_key())
-            request.config.pluginmanager.register(Count(found.compared))
-            yield found
+            yield Places(simulators, gateway, gateway.generate_key())
         assert all(simulator.violations() == 0 for simulator in simulators.values())
     finally:
         for simulator in simulators.values():
             simulator.kill()
-
-
-class Count:
-    """Says at the end of the run how many operations were compared."""
-
-    def __init__(self, compared: set[tuple[str, Call]]):
-        self.compared = compared
-
-    def pytest_terminal_summary(self, terminalreporter) -> None:
-        """The count, and what botocore cannot send."""
-        equal = [call for call in CALLS if {(base, call) for base in bases(call)} <= self.compared]
-        left = [str(call) for call in all_calls() if call.is_bidirectional]
-        terminalreporter.write_line(
-            f"operations equal through bedgate and directly: {len(equal)} of {len(all_calls())}"
-            f" (botocore {botocore.__version__} cannot send {', '.join(left)}: HTTP/2, event stream in)"
-        )
 
 
 def test_the_models_are_those_the_table_was_made_from():
@@ -103,19 +129,31 @@ def test_the_models_are_those_the_table_was_made_from():
     ]
 
 
-@pytest.mark.parametrize(("base", "call"), PAIRS, ids=[f"{base}/{call}" for base, call in PAIRS])
-def test_a_call_arrives_as_if_sent_directly(places, base, call):
-    parameters = call.parameters()
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_call_arrives_as_if_sent_directly(places, count, case):
+    call, parameters = case.call, case.call.parameters(case.with_optional)
     with places.simulators[call.service].recording() as upstream:
-        answer = ask(places.through_gateway(call, base), call, parameters)
+        answer = ask(places.through_gateway(call, case.base), call, parameters)
         assert len(upstream.all()) == 1, f"it went elsewhere: {places.elsewhere(call)}"
         direct_answer = ask(places.direct(call), call, parameters)
         forwarded, direct = upstream.all()
     assert (answer.request_id, direct_answer.request_id) == (forwarded.request_id, direct.request_id)
     assert_same_request(call, forwarded, direct)
+    if case.with_optional:
+        assert call.bound("header") <= forwarded.header_names, "a member of the request is missing"
     assert_signed_for(call, forwarded)
     assert_same_answer(answer, direct_answer)
-    places.compared.add((base, call))
+    count.requests.add(case)
+
+
+@pytest.mark.parametrize("call", [refused_call(call) for call in CALLS if call.is_write])
+def test_a_call_that_takes_the_master_key_is_refused_to_others_with_the_modelled_exception(places, call):
+    caller = cached_client(call.service, f"{places.gateway.url}/bedrock", places.key, "any-secret-will-do")
+    with places.simulators[call.service].recording() as upstream:
+        with pytest.raises(caller.exceptions.AccessDeniedException) as caught:
+            ask(caller, call, call.parameters())
+        upstream.nothing()
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +168,7 @@ def answering(spawn_gateway):
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-def test_an_answer_arrives_as_if_asked_directly(answering, call):
+def test_an_answer_arrives_as_if_asked_directly(answering, count, call):
     gateway, place = answering
     parameters, place.reply = call.parameters(), reply(call)
     through = cached_client(call.service, f"{gateway.url}/{call.service}", MASTER_KEY, "any-secret-will-do")
@@ -147,6 +185,7 @@ def test_an_answer_arrives_as_if_asked_directly(answering, call):
     if refused is not None:
         place.reply, shape = refused
         assert_raises_the_same(through, direct, call, parameters, shape.name)
+    count.answers.add(call)
 
 
 def assert_raises_the_same(through, direct, call: Call, parameters: dict, name: str) -> None:
@@ -168,10 +207,8 @@ def assert_same_request(call: Call, forwarded: Seen, direct: Seen) -> None:
     sent = [(name, value) for name, value in direct.headers if name not in HEADERS_OF_BOTOCORE]
     arrived = [(name, value) for name, value in forwarded.headers if name not in OWN_HEADERS]
     assert sorted(arrived) == sorted(sent)
-    members = call.bound("header")
-    assert members <= forwarded.header_names, "a member of the request is missing"
-    protocol = {"content-type", "x-amz-target"}
-    assert forwarded.header_names <= OWN_HEADERS | members | protocol, "a header came that is no member"
+    may_come = OWN_HEADERS | call.bound("header") | {"content-type", "x-amz-target"}
+    assert forwarded.header_names <= may_come, "a header came that is no member"
     assert forwarded.header("user-agent").startswith("bedgate/")
     assert forwarded.header("accept-encoding") == "identity"
     assert (forwarded.header("content-length") or "0") == (direct.header("content-length") or "0")

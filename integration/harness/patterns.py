@@ -4,8 +4,12 @@ import functools
 import random
 import re
 import string
-from re import _constants as op  # type: ignore[attr-defined]
-from re import _parser as parser  # type: ignore[attr-defined]
+
+try:
+    from re import _constants as op, _parser as parser
+except ImportError:  # Python 3.10
+    import sre_constants as op
+    import sre_parse as parser
 
 TRIES = 60
 REGION, ACCOUNT = "us-west-2", "123456789012"
@@ -72,7 +76,7 @@ class Maker:
             return self.make(self.chance.choice(value[1]))
         if code is op.SUBPATTERN:
             return self.make(value[-1])
-        if code in (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT):
+        if code in (op.MAX_REPEAT, op.MIN_REPEAT):
             least, most, what = value
             wanted = max(least + self.chance.choice((0, 1, 1, 2)), 0 if self.depth else self.stretch)
             self.depth += 1

@@ -69,10 +69,11 @@ class Call:
         bound = (shape.serialization for shape in members)
         return {place["name"].lower() for place in bound if place.get("location") == location}
 
-    def parameters(self) -> dict:
-        """Every required member, every one in path, query or headers, and the tokens that botocore would make up."""
+    def parameters(self, with_optional: bool = True) -> dict:
+        """Every required member, the body's bytes, the tokens that botocore would make up; and, `with_optional`, every
+        member in query or headers."""
         shape = self.model.input_shape
-        return {} if shape is None else Parameters(self).structure(shape, is_top=True)
+        return {} if shape is None else Parameters(self, with_optional).structure(shape, is_top=True)
 
 
 @cache
@@ -98,8 +99,8 @@ def access() -> dict[tuple[str, str], str]:
 class Parameters:
     """Makes one value of each shape that the parameters of a call need."""
 
-    def __init__(self, call: Call):
-        self.call = call
+    def __init__(self, call: Call, with_optional: bool = True):
+        self.call, self.with_optional = call, with_optional
 
     def structure(self, shape: Shape, is_top: bool = False) -> dict:
         if getattr(shape, "is_document_type", False):
@@ -111,7 +112,7 @@ class Parameters:
             name: self.value(inner, name)
             for name, inner in shape.members.items()
             if name in shape.required_members
-            or (is_top and (inner.serialization.get("location") or self.is_payload(name)))
+            or (is_top and (self.is_payload(name) or (self.with_optional and inner.serialization.get("location"))))
             or inner.metadata.get("idempotencyToken")
         }
 
