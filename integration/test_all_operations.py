@@ -39,13 +39,6 @@ def cases_of(call: Call) -> list[Case]:
     return [*(Case(call, base, with_optional=True) for base in bases), Case(call, "bedrock", with_optional=False)]
 
 
-def refused_call(call: Call):
-    """A case of the refusals: what is not so yet is marked."""
-    is_rpc = call.model.service_model.metadata["protocol"] == "json"
-    reason = "the gateway's own errors have no __type in the body, which awsJson clients read"
-    return pytest.param(call, id=str(call), marks=[pytest.mark.xfail(reason=reason)] if is_rpc else [])
-
-
 CASES = [case for call in CALLS for case in cases_of(call)]
 
 
@@ -146,7 +139,7 @@ def test_a_call_arrives_as_if_sent_directly(places, count, case):
     count.requests.add(case)
 
 
-@pytest.mark.parametrize("call", [refused_call(call) for call in CALLS if call.is_write])
+@pytest.mark.parametrize("call", [pytest.param(call, id=str(call)) for call in CALLS if call.is_write])
 def test_a_call_that_takes_the_master_key_is_refused_to_others_with_the_modelled_exception(places, call):
     caller = cached_client(call.service, f"{places.gateway.url}/bedrock", places.key, "any-secret-will-do")
     with places.simulators[call.service].recording() as upstream:

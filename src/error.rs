@@ -13,7 +13,7 @@ use crate::operation::Unresolved;
 /// In which API's form a client expects an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorShape {
-    /// `x-amzn-errortype` and `{"message": …}`.
+    /// `x-amzn-errortype` and `{"message": …, "__type": …}`.
     Aws,
     /// `{"error": {"message", "type", "param", "code"}}`.
     /// <https://platform.openai.com/docs/guides/error-codes>
@@ -164,7 +164,8 @@ impl GatewayError {
         let message = self.to_string();
         let named = native_type(status, self.is_about_the_key());
         answer.json(match shape {
-            ErrorShape::Aws => json!({ "message": message }),
+            // `__type` is where clients of awsJson services look.
+            ErrorShape::Aws => json!({ "message": message, "__type": error_type }),
             ErrorShape::OpenAi => {
                 json!({ "error": { "message": message, "type": named, "param": null, "code": error_type } })
             }

@@ -78,6 +78,11 @@ async fn serve(
     let call = address.resolve(&request_line(request, path))?;
     let caller = worker.shared.authenticator.authenticate(request.headers(), now)?;
     limits::require_operation(&caller, call.operation, full_path)?;
+    if call.operation.event_stream_in() {
+        let name = call.operation.name;
+        let reason = format!("{name} streams both ways over HTTP/2, which this gateway does not speak yet");
+        return Err(GatewayError::Validation(reason));
+    }
     let mut model: Option<Arc<str>> = call.model.map(|model| model.name().as_ref().into());
     if let Some(model) = &model {
         limits::require_model(&caller, model)?;
