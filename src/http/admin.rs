@@ -3,13 +3,15 @@
 //! | path | |
 //! |---|---|
 //! | `POST /key/generate`, `/key/update`, `/key/delete`, `/key/block`, `/key/unblock` | master key |
+//! | `POST /key/aws_credentials`, `/key/aws_credentials/delete` | master key |
 //! | `GET /key/list`, `/spend/unpriced`, `/spend/keys`, `/global/spend` | master key |
-//! | `GET /key/info`, `/spend/logs` | master key, or a virtual key about itself |
+//! | `GET /key/info`, `/key/aws_credentials`, `/spend/logs` | master key, or a virtual key about itself |
 //!
 //! A change is in force on this instance when the call returns, on others within a second
 //! ([`follow_keys`](crate::store::follow_keys)).
 
 mod caller;
+mod credentials;
 mod duration;
 mod error;
 mod fields;
@@ -57,6 +59,9 @@ pub fn configure(config: &mut ServiceConfig) {
         .route("/key/delete", web::post().to(keys::delete))
         .route("/key/block", web::post().to(keys::block))
         .route("/key/unblock", web::post().to(keys::unblock))
+        .route("/key/aws_credentials", web::post().to(credentials::create))
+        .route("/key/aws_credentials", web::get().to(credentials::list))
+        .route("/key/aws_credentials/delete", web::post().to(credentials::delete))
         .route("/spend/logs", web::get().to(spend::logs))
         .route("/spend/unpriced", web::get().to(spend::unpriced))
         .route("/spend/keys", web::get().to(spend::keys))
