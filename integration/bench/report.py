@@ -43,8 +43,8 @@ VARIANTS = [
 NOTES = """\
 How to read it. `direct` is the mock without anything between; `added` is less that. Medians of the rounds; the ratio is the
 median of the rounds' own ratios, since the machine changes more from minute to minute than nginx does against bedgate.
-What is measured has core 0 for itself; the load client and the mock share core 1, so throughput at 64 connections is
-bounded by the ends where the target's core is not in full use. CPU is user and system time of the target's
+What is measured is pinned to core 0, the load client and the mock to core 1, so throughput at 64 connections is bounded by
+the ends, or by other work on the machine, where the target's core is not in full use: CPU is the figure that counts there. CPU is user and system time of the target's
 whole process tree, journal, shipping and database writes included (SQLite is in the process; Postgres is not, it runs
 on core 1), until the last event is shipped. bedgate runs with a virtual key (KEY), signing,
 metering, journal and shipping on; the access log is off on both. Its ledger cannot be turned off, so there is no such row.
