@@ -1,3 +1,5 @@
+//! Many callers at once against budgets: what is let in, and what is counted.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
