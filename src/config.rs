@@ -8,6 +8,7 @@
 //! be `os.environ/NAME`; such a variable must be set and not empty.
 
 mod aws;
+mod budgets;
 mod deployments;
 mod environment;
 mod fault;
@@ -31,6 +32,7 @@ mod yaml;
 use std::path::Path;
 
 pub use aws::AwsConfig;
+pub use budgets::BudgetsConfig;
 pub use deployments::{DeploymentConfig, UNORDERED};
 pub use environment::Environment;
 pub use fault::{ConfigFaults, Fault, Place};
@@ -63,6 +65,8 @@ pub struct Config {
     pub aws: AwsConfig,
     /// Bounds on what is held in memory and on disk.
     pub limits: LimitsConfig,
+    /// How budgets are held, and that of the whole gateway.
+    pub budgets: BudgetsConfig,
     /// Header name that carries the key (`general_settings.litellm_key_header_name`), lower case.
     pub key_header_name: Option<String>,
     /// The access log (`bedgate_settings.access_log`).
@@ -125,6 +129,8 @@ fn judge(
     let environment_variables = exported_variables(variables, ctx);
     let general = GeneralSettings::read(top.section("general_settings", ctx), ctx);
     let (model_list, credentials) = (top.take("model_list", ctx), top.take("credential_list", ctx));
+    let mut litellm = top.section("litellm_settings", ctx);
+    let gateway_budget = (litellm.get("max_budget", ctx), litellm.get("budget_duration", ctx));
     let mut own = top.section("bedgate_settings", ctx);
     let config = Config {
         server: ServerConfig::read(own.section("server", ctx), ctx),
@@ -133,13 +139,20 @@ fn judge(
         deployments: deployments::read(model_list, credentials, ctx),
         routing: RoutingConfig::read(
             top.section("router_settings", ctx),
-            top.section("litellm_settings", ctx),
+            litellm,
             own.section("routing", ctx),
             general.pass_through_timeout,
             ctx,
         ),
         aws: AwsConfig::read(own.section("aws", ctx), ctx),
         limits: LimitsConfig::read(own.section("limits", ctx), general.max_request_size, ctx),
+        budgets: BudgetsConfig::read(
+            own.section("budgets", ctx),
+            gateway_budget.0,
+            gateway_budget.1,
+            general.user_header_name,
+            ctx,
+        ),
         key_header_name: general.key_header_name,
         access_log: own.get("access_log", ctx).unwrap_or_default(),
         environment_variables,

@@ -1,5 +1,8 @@
 //! The words of the domain as types that cannot be wrong: money, keys, regions, services, time.
 
+mod enforcement;
+pub mod period;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,6 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
+
+pub use self::enforcement::Enforcement;
 
 /// An amount of money in billionths of a US dollar. The only money type inside bedgate; decimals appear
 /// only at the JSON edge.

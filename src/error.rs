@@ -55,6 +55,12 @@ pub enum GatewayError {
         /// When it is worth trying again.
         retry_after: Duration,
     },
+    /// A budget has no room for the request. AWS SDKs do not retry it.
+    #[error("{0}")]
+    BudgetExceeded(String),
+    /// A rate limit is reached. AWS SDKs retry it, later.
+    #[error("{}", .0.reason)]
+    RateLimited(Box<RateRefusal>),
     /// There are no AWS credentials to sign with.
     #[error("{0}")]
     NoCredentials(String),
@@ -67,6 +73,17 @@ pub enum GatewayError {
     /// A fault of the gateway: the client learns nothing but an id to report.
     #[error("internal error of the gateway")]
     Internal(#[source] anyhow::Error),
+}
+
+/// A rate limit that is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateRefusal {
+    /// What the client reads.
+    pub reason: String,
+    /// When it is worth trying again.
+    pub retry_after: Duration,
+    /// Headers that tell limits and what is left of them.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl GatewayError {
@@ -82,6 +99,8 @@ impl GatewayError {
                 (StatusCode::NOT_FOUND, "UnknownOperationException")
             }
             Self::NoOperation(Unresolved::UnsafePath(_)) => (StatusCode::BAD_REQUEST, "ValidationException"),
+            Self::BudgetExceeded(_) => (StatusCode::BAD_REQUEST, "ServiceQuotaExceededException"),
+            Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "ThrottlingException"),
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException"),
             Self::BodyTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException"),
             Self::Overloaded { .. } | Self::Unreachable(_) => {
@@ -105,6 +124,7 @@ impl GatewayError {
         match self {
             Self::Overloaded { retry_after, .. } => Some(*retry_after),
             Self::Unreachable(_) => Some(Duration::from_secs(1)),
+            Self::RateLimited(refusal) => Some(refusal.retry_after),
             _ => None,
         }
     }
@@ -118,6 +138,11 @@ impl GatewayError {
         answer.insert_header(("x-amzn-requestid", request_id));
         if let Some(wait) = self.retry_after() {
             answer.insert_header(("retry-after", wait.as_secs().max(1).to_string()));
+        }
+        if let Self::RateLimited(refusal) = self {
+            for (name, value) in &refusal.headers {
+                answer.insert_header((*name, value.as_str()));
+            }
         }
         if matches!(self, Self::BodyTooLarge { .. } | Self::BodyTimeout(_) | Self::BodyBroken(_)) {
             answer.force_close();

@@ -8,7 +8,7 @@ use actix_web::web;
 use crate::auth::{Authenticator, KeyDirectory};
 use crate::config::Config;
 use crate::ledger::LedgerHandle;
-use crate::limits::BufferBudget;
+use crate::limits::{BufferBudget, LimitTable};
 use crate::meter::{AccountParts, MeterLimits};
 use crate::metrics::Metrics;
 use crate::pricing::PriceBook;
@@ -34,6 +34,8 @@ pub struct Shared {
     pub routes: Arc<RouteTable>,
     /// The ledger.
     pub ledger: LedgerHandle,
+    /// Budgets and rates.
+    pub limits: Arc<LimitTable>,
     /// Bounds buffered request bytes.
     pub buffer: Arc<BufferBudget>,
     /// What things cost.

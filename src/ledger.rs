@@ -68,8 +68,10 @@ impl LedgerHandle {
         let counters = Arc::new(Counters::default());
         counters.is_alive.store(true, Ordering::Release);
         let wake_every = options.wake_every;
+        let reader = journal.reader()?;
+        counters.is_recovering.store(reader.is_recovering(), Ordering::Release);
         let ledger = SpendLedger {
-            reader: journal.reader()?,
+            reader,
             batcher: Batcher::new(options.batch.clone()),
             journal: journal.clone(),
             life: Life(Arc::clone(&counters)),
@@ -317,8 +319,9 @@ impl SpendLedger {
 
     fn publish(&self) {
         let counters = &self.life.0;
-        counters.is_recovering.store(self.reader.is_recovering(), Ordering::Relaxed);
         counters.held.store(self.batcher.held() as u64, Ordering::Relaxed);
+        // After what is held: who sees that nothing is recovered any more sees what came of it, too.
+        counters.is_recovering.store(self.reader.is_recovering(), Ordering::Release);
         counters.open.store(self.batcher.open() as u64, Ordering::Relaxed);
         let oldest = self.batcher.oldest_ended_at().map_or(0, |ended_at| ended_at.0);
         counters.oldest_ended_at.store(oldest, Ordering::Relaxed);

@@ -1,7 +1,16 @@
 //! Step 3: what a caller may do, and how much of the gateway it may hold while doing it.
 
 mod access;
+mod admission;
+pub mod budget;
 mod buffer;
+pub mod cost_bound;
+mod holders;
+pub mod rate;
+mod table;
 
-pub use access::{may_use_model, require_model, require_operation, wildcard_matches};
+pub use access::{may_use_any, may_use_model, require_model, require_operation, wildcard_matches};
+pub use admission::{Admission, Request};
 pub use buffer::{BufferBudget, BufferedBytes};
+pub use holders::HolderDirectory;
+pub use table::{LimitTable, Subject};

@@ -91,6 +91,8 @@ pub struct Metrics {
     pub ledger_oldest_seconds: Gauge,
     /// Virtual keys in memory
     pub keys: Gauge,
+    /// Soft budgets that were exceeded, once for each window on each instance
+    pub soft_budgets_exceeded: Counter,
 }
 
 impl Default for Metrics {
@@ -112,6 +114,7 @@ impl Default for Metrics {
             ledger_events_waiting: Gauge::default(),
             ledger_oldest_seconds: Gauge::default(),
             keys: Gauge::default(),
+            soft_budgets_exceeded: Counter::default(),
         }
     }
 }
@@ -165,6 +168,8 @@ impl Metrics {
         let text = "Age of the oldest such event, in seconds";
         registry.register("ledger_oldest_seconds", text, self.ledger_oldest_seconds.clone());
         registry.register("keys", "Virtual keys in memory", self.keys.clone());
+        let text = "Soft budgets that were exceeded, once for each window on each instance";
+        registry.register("soft_budgets_exceeded", text, self.soft_budgets_exceeded.clone());
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)

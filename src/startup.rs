@@ -21,14 +21,14 @@ use crate::http::admin::AdminState;
 use crate::http::{self, Shared, Worker};
 use crate::journal::{DataDir, Journal, JournalOptions};
 use crate::ledger::{Drained, LedgerHandle, LedgerOptions, ShipError, SpendSink};
-use crate::limits::BufferBudget;
+use crate::limits::{BufferBudget, LimitTable};
 use crate::meter::{AccountParts, MeterLimits};
 use crate::metrics::Metrics;
 use crate::pricing::PriceBook;
 use crate::route::{RouteTable, RouterHandle};
 use crate::sign::{CredentialTable, Provider, ProviderSettings, SignerHandle};
 use crate::store::keys::{Change, KeyChange};
-use crate::store::{KeyRecord, Store, StoreError, follow_keys};
+use crate::store::{KeyRecord, Store, StoreError, follow_holders, follow_keys};
 use crate::upstream::{self, UpstreamClient};
 
 /// A client has this long to send its request's head.
@@ -37,6 +37,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 const BACKLOG: u32 = 4096;
 /// How long the last events may take into the database at a stop.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a start waits until the events of a killed process are in the database.
+const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
 /// How often a stop looks whether requests are still under way.
 const STOP_POLL: Duration = Duration::from_millis(20);
 /// How long connections may take to close once no request is under way.
@@ -70,11 +72,23 @@ impl Application {
         let followed = Arc::clone(&keys);
         actix_rt::spawn(follow_keys(store.clone(), loaded.revision, move |changes| followed.apply(changes)));
 
+        let metrics = Arc::new(Metrics::default());
+        let limits = Arc::new(LimitTable::new(store.clone(), &config.budgets, Arc::clone(&metrics)));
+        let (holders, revision) =
+            store.holder_changes_since(0).await.context("cannot load teams, customers and budgets")?;
+        limits.holders.apply(&holders);
+        let followed = Arc::clone(&limits);
+        actix_rt::spawn(follow_holders(store.clone(), revision, move |changed| {
+            followed.holders.apply(&changed);
+        }));
+
         let options =
             JournalOptions { max_bytes: config.limits.max_journal_bytes, ..JournalOptions::default() };
         let journal = Journal::open(data_dir, options).context("cannot open the journal")?;
-        let ledger = LedgerHandle::start(journal.clone(), spend_sink(&store), LedgerOptions::default())
+        let ledger = LedgerHandle::start(journal.clone(), spend_sink(&store, &limits), LedgerOptions::default())
             .context("cannot start the ledger")?;
+        wait_for_recovery(&ledger).await;
+        actix_rt::spawn(Arc::clone(&limits).follow());
 
         let (routes, identities) = RouteTable::build(&config);
         let ca_bundle = config
@@ -104,7 +118,8 @@ impl Application {
             ledger,
             buffer: BufferBudget::new(config.limits.max_buffered_bytes),
             prices: PriceBook::builtin(),
-            metrics: Arc::new(Metrics::default()),
+            metrics,
+            limits,
             store,
             is_stopping: AtomicBool::new(false),
             handlers: AtomicUsize::new(0),
@@ -166,18 +181,34 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
 }
 
 /// The ledger's way into the database.
-fn spend_sink(store: &Store) -> SpendSink {
-    let store = store.clone();
+fn spend_sink(store: &Store, limits: &Arc<LimitTable>) -> SpendSink {
+    let (store, limits) = (store.clone(), Arc::clone(limits));
     Arc::new(move |events| {
-        let store = store.clone();
+        let (store, limits) = (store.clone(), Arc::clone(&limits));
         Box::pin(async move {
-            let inserted = store.insert_spend(&events).await.map_err(|error: StoreError| {
+            let inserted = limits.ship(&events, store.insert_spend(&events)).await.map_err(|error: StoreError| {
                 let text = error.to_string();
                 if error.is_transient() { ShipError::Unavailable(text) } else { ShipError::Rejected(text) }
             })?;
             Ok(inserted.inserted as u64)
         })
     })
+}
+
+/// What a killed process left is in the database before budgets are counted from there.
+async fn wait_for_recovery(ledger: &LedgerHandle) {
+    let deadline = Instant::now() + RECOVERY_DEADLINE;
+    loop {
+        let state = ledger.state();
+        if !state.is_alive || (!state.is_recovering && state.depth == 0) {
+            return;
+        }
+        if Instant::now() > deadline {
+            log::warn!("events of an earlier process are not in the database yet: budgets do not count them until then");
+            return;
+        }
+        tokio::time::sleep(STOP_POLL).await;
+    }
 }
 
 fn bind(config: &Config) -> anyhow::Result<TcpListener> {

@@ -3,7 +3,9 @@
 mod audit;
 mod columns;
 mod error;
+pub mod holders;
 pub mod keys;
+pub mod limit_set;
 mod migration;
 mod postgres;
 mod schema;
@@ -22,7 +24,9 @@ use diesel_async::pooled_connection::deadpool::Pool;
 use tokio::runtime::Handle;
 
 pub use self::error::{StoreError, TakenName};
+pub use self::holders::{HolderKind, HolderRecord, follow_holders};
 pub use self::keys::{KeyFilter, KeyPatch, KeyRecord, follow_keys};
+pub use self::limit_set::LimitSet;
 pub use self::postgres::url::DatabaseUrlError;
 pub use self::spend::{InsertedSpend, SpendFilter};
 use self::sqlite::SqlitePools;

@@ -58,6 +58,14 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// All tokens, those of the cache included.
+    #[must_use]
+    pub fn total_tokens(&self) -> u64 {
+        let written = self.cache_write_5m_tokens.saturating_add(self.cache_write_1h_tokens);
+        let input = self.input_tokens.saturating_add(self.cache_read_tokens).saturating_add(written);
+        input.saturating_add(self.output_tokens)
+    }
+
     /// Whether it is the usage of a guardrail.
     #[must_use]
     pub fn is_of_guardrail(&self) -> bool {

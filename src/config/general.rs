@@ -31,6 +31,7 @@ pub(super) struct GeneralSettings {
     pub(super) master_key: Option<Secret>,
     pub(super) database: DatabaseConfig,
     pub(super) key_header_name: Option<String>,
+    pub(super) user_header_name: Option<String>,
     pub(super) max_request_size: Option<Mebibytes>,
     pub(super) pass_through_timeout: Option<Duration>,
 }
@@ -65,7 +66,8 @@ impl GeneralSettings {
                 url: database_url(&mut section, ctx),
                 pool_size: pool_size.map_or(default.pool_size, |limit| limit.0),
             },
-            key_header_name: key_header_name(&mut section, ctx),
+            key_header_name: header_name(&mut section, "litellm_key_header_name", ctx),
+            user_header_name: header_name(&mut section, "user_header_name", ctx),
             max_request_size: section.get("max_request_size_mb", ctx),
             pass_through_timeout: section
                 .get::<Timeout>("pass_through_request_timeout", ctx)
@@ -123,12 +125,12 @@ fn database_url(section: &mut Section<'_>, ctx: &mut Context) -> Option<Secret> 
 }
 
 /// The name in lower case, as header names are compared.
-fn key_header_name(section: &mut Section<'_>, ctx: &mut Context) -> Option<String> {
-    let name: String = section.get("litellm_key_header_name", ctx)?;
+fn header_name(section: &mut Section<'_>, key: &'static str, ctx: &mut Context) -> Option<String> {
+    let name: String = section.get(key, ctx)?;
     // https://www.rfc-editor.org/rfc/rfc9110#name-tokens
     let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if !name.bytes().all(is_of_token) {
-        ctx.fault(&section.place.key("litellm_key_header_name"), "expected the name of an HTTP header");
+        ctx.fault(&section.place.key(key), "expected the name of an HTTP header");
         return None;
     }
     Some(name.to_ascii_lowercase())

@@ -15,6 +15,7 @@ mod error;
 mod fields;
 mod generate;
 mod keys;
+mod limits;
 mod query;
 mod show;
 mod spend;

@@ -15,6 +15,7 @@ use crate::limits;
 use crate::metrics::ErrorLabels;
 use crate::operation::{self, Call, RequestLine};
 use crate::telemetry::{self, AccessLine};
+use crate::usage::RequestFacts;
 
 mod answer;
 mod attribution;
@@ -46,6 +47,8 @@ struct Admitted<'r> {
     caller: Caller,
     attribution: Attribution,
     body: Body,
+    /// What the body says about cost and customer.
+    facts: RequestFacts,
 }
 
 async fn proxy(request: HttpRequest, payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
@@ -75,13 +78,21 @@ async fn serve(
     if let Some(model) = &model {
         limits::require_model(&caller, model)?;
     }
+    let is_charged = !limits::cost_bound::is_free(call.service, call.operation.name);
+    let asked = limits::Request { caller: &caller, model: model.as_deref(), is_charged, id, now };
+    let mut admission = worker.shared.limits.admit(asked).await?;
     let permit = worker.shared.ledger.reserve().map_err(|_| journal_is_full())?;
-    let attribution = Attribution::of(request.headers(), &caller);
+    let user_header = worker.shared.config.budgets.user_header_name.as_deref();
+    let mut attribution = Attribution::of(request.headers(), &caller, user_header);
     let body = body::read(request, payload, worker).await?;
+    let facts = RequestFacts::of(&body.bytes);
+    attribution.complete_from_body(&facts);
+    let customer = attribution.end_user.as_deref();
+    worker.shared.limits.admit_customer(&mut admission, customer, is_charged).await?;
     let call = operation::settle_by_body(call, &body.bytes);
     require_models_in_body(&caller, &call, &body)?;
-    let admitted = Admitted { id, started, now, request, call, path, model, caller, attribution, body };
-    let (relayed, account) = relay::to_aws(&admitted, worker, permit).await?;
+    let admitted = Admitted { id, started, now, request, call, path, model, caller, attribution, body, facts };
+    let (relayed, account) = relay::to_aws(&admitted, worker, permit, admission).await?;
     Ok(answer::to_client(&admitted, worker, relayed, account))
 }
 

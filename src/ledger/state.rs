@@ -102,7 +102,7 @@ impl Counters {
         let oldest = self.oldest_ended_at.load(Ordering::Relaxed);
         LedgerState {
             is_alive: self.is_alive.load(Ordering::Acquire),
-            is_recovering: self.is_recovering.load(Ordering::Relaxed),
+            is_recovering: self.is_recovering.load(Ordering::Acquire),
             depth: self.depth(journal),
             open: get(&self.open),
             oldest_ended_at: (oldest != 0).then_some(UnixMicros(oldest)),

@@ -31,13 +31,19 @@ pub fn require_model(caller: &Caller, model: &str) -> Result<(), GatewayError> {
 /// is read over for ids that no configured name covers.
 #[must_use]
 pub fn may_use_model(key: &KeyRecord, model: &str) -> bool {
-    if key.models.is_empty() {
+    may_use_any(&key.models, model)
+}
+
+/// Whether a model list admits a model name, as [`may_use_model`] says.
+#[must_use]
+pub fn may_use_any(models: &[String], model: &str) -> bool {
+    if models.is_empty() {
         return true;
     }
-    if key.models.iter().any(|entry| entry == NO_MODELS) {
+    if models.iter().any(|entry| entry == NO_MODELS) {
         return false;
     }
-    key.models.iter().any(|entry| {
+    models.iter().any(|entry| {
         ALL_MODELS.contains(&entry.as_str())
             || wildcard_matches(entry, model)
             || entry.strip_prefix("bedrock/").is_some_and(|id| id != "*" && wildcard_matches(id, model))

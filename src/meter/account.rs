@@ -10,10 +10,11 @@ use bytes::Bytes;
 
 use super::outcome_of;
 use crate::config::AccessLog;
-use crate::domain::NanoUsd;
+use crate::domain::{NanoUsd, UnixMicros};
 use crate::event::{Attempt, Begun, CostBasis, Ended, Outcome};
 use crate::journal::{JournalPermit, JournalWriter};
 use crate::ledger::LedgerHandle;
+use crate::limits::Admission;
 use crate::metrics::{Metrics, TokenKind, TokenLabels};
 use crate::operation::Operation;
 use crate::pricing::{Charge, PriceBook, PriceQuery};
@@ -82,6 +83,7 @@ pub struct Account {
     attempts: Vec<Attempt>,
     answered: Option<Answered>,
     client_gone: bool,
+    admission: Admission,
     first_byte: Option<Instant>,
 }
 
@@ -122,8 +124,19 @@ impl Account {
             attempts: Vec::with_capacity(1),
             answered: None,
             client_gone: false,
+            admission: Admission::default(),
             first_byte: None,
         })
+    }
+
+    /// Takes over what was reserved for the request, to settle it at the end.
+    pub fn hold(&mut self, admission: Admission) {
+        self.admission = admission;
+    }
+
+    /// What is reserved for the request.
+    pub fn admission(&mut self) -> &mut Admission {
+        &mut self.admission
     }
 
     /// Notes a try at a deployment; `status` is 0 where no head came.
@@ -185,6 +198,8 @@ impl Account {
     pub fn end(&mut self, ending: Ending) {
         let Some(permit) = self.permit.take() else { return };
         let ended = self.ended(ending);
+        // Before the event is written: from then on the ledger may ship it, and tell the budgets so.
+        self.settle(&ended);
         if let Err(error) = self.parts.journal.borrow_mut().end(&ended) {
             self.parts.metrics.journal_write_failures.inc();
             log::error!("the end of {} could not be written to the journal: {error}", self.begun.id);
@@ -217,6 +232,16 @@ impl Account {
             time_to_first_byte_us: self.first_byte.map(micros),
             aws_request_id: answered.and_then(|a| a.aws_request_id.clone()),
         }
+    }
+
+    fn settle(&mut self, ended: &Ended) {
+        if self.admission.is_unlimited() {
+            return;
+        }
+        let tokens = ended.usage.as_ref().map_or(0, Usage::total_tokens);
+        let reached_aws = self.answered.as_ref().is_some_and(|answered| !answered.is_error);
+        let cost = ended.cost.or(self.begun.estimate.filter(|_| reached_aws));
+        self.admission.settle(cost, tokens, UnixMicros::now());
     }
 
     fn outcome(&self, ending: Ending, reading: Option<&Reading>) -> Outcome {

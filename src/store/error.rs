@@ -56,6 +56,9 @@ pub enum TakenName {
     /// The key itself.
     #[error("this key exists already")]
     Key,
+    /// A team, a customer or a budget.
+    #[error("the {kind} {id:?} exists already", kind = .0.as_str(), id = .1)]
+    Holder(crate::store::HolderKind, String),
 }
 
 impl StoreError {

@@ -16,6 +16,7 @@ use self::row::{DeletedKeyRow, KeyRow};
 use super::audit::AuditRow;
 pub use super::audit::Change;
 use super::error::{StoreError, TakenName};
+use super::limit_set::{LimitPatch, LimitSet};
 use super::schema::{audit_log, deleted_keys, keys, revisions};
 use super::{Store, on_reader, on_writer};
 use crate::domain::{KeyHash, NanoUsd, UnixMicros};
@@ -57,6 +58,12 @@ pub struct KeyRecord {
     pub created_by: Option<String>,
     /// The store's change counter when it was last written: a higher one is newer.
     pub revision: i64,
+    /// What it may spend and how fast.
+    pub limits: LimitSet,
+    /// The budget that holds where its own limits are silent.
+    pub budget_id: Option<String>,
+    /// What it spent before bedgate counted.
+    pub spend_carried: NanoUsd,
 }
 
 fn as_text<S: serde::Serializer>(hash: &KeyHash, serializer: S) -> Result<S::Ok, S::Error> {
@@ -95,11 +102,17 @@ pub struct KeyPatch {
     pub expires_at: Option<Option<UnixMicros>>,
     /// Blocked or not.
     pub blocked: Option<bool>,
+    /// Other limits.
+    pub limits: LimitPatch,
+    /// Another budget, or none.
+    pub budget_id: Option<Option<String>>,
+    /// Another amount of what it spent before.
+    pub spend_carried: Option<NanoUsd>,
 }
 
 impl KeyPatch {
     /// Changes what is named.
-    fn apply(self, record: &mut KeyRecord) {
+    fn apply(self, record: &mut KeyRecord, now: UnixMicros) {
         fn set<T>(field: &mut T, value: Option<T>) {
             if let Some(value) = value {
                 *field = value;
@@ -114,6 +127,9 @@ impl KeyPatch {
         set(&mut record.metadata, self.metadata);
         set(&mut record.expires_at, self.expires_at);
         set(&mut record.blocked, self.blocked);
+        set(&mut record.budget_id, self.budget_id);
+        set(&mut record.spend_carried, self.spend_carried);
+        self.limits.apply(&mut record.limits, now);
     }
 }
 
@@ -155,6 +171,7 @@ impl Store {
                         return Err(StoreError::Taken(TakenName::Alias(alias.clone())));
                     }
                 }
+                record.spend_carried = carried;
                 let row = KeyRow::new(&record, carried, &change);
                 diesel::insert_into(keys::table).values(&row).execute(conn).await?;
                 let object = record.hash.to_string();
@@ -183,10 +200,9 @@ impl Store {
                 let revision = next_revision!(conn);
                 let found = keys::table.find(hash.to_string()).select(KeyRow::as_select());
                 let Some(row) = found.first(conn).await.optional()? else { return Ok(None) };
-                let carried = NanoUsd(row.spend_carried_nano);
                 let before = row.into_record()?;
                 let mut after = before.clone();
-                patch.apply(&mut after);
+                patch.apply(&mut after, change.at);
                 after.updated_at = change.at;
                 after.revision = revision;
                 if let Some(alias) = after.key_alias.as_ref().filter(|_| after.key_alias != before.key_alias)
@@ -196,7 +212,7 @@ impl Store {
                         return Err(StoreError::Taken(TakenName::Alias(alias.clone())));
                     }
                 }
-                let row = KeyRow::new(&after, carried, &change);
+                let row = KeyRow::new(&after, after.spend_carried, &change);
                 diesel::update(keys::table.find(hash.to_string())).set(&row).execute(conn).await?;
                 let entry = AuditRow::new(&change, action, hash.to_string(), Some(&before), Some(&after));
                 diesel::insert_into(audit_log::table).values(entry).execute(conn).await?;

@@ -18,13 +18,28 @@ diesel::table! {
         expires_at -> Nullable<BigInt>,
         blocked -> Bool,
         spend_carried_nano -> BigInt,
-        max_budget_nano -> Nullable<BigInt>,
-        soft_budget_nano -> Nullable<BigInt>,
-        budget_duration -> Nullable<Text>,
-        budget_reset_at -> Nullable<BigInt>,
-        tpm_limit -> Nullable<BigInt>,
-        rpm_limit -> Nullable<BigInt>,
-        max_parallel_requests -> Nullable<BigInt>,
+        created_at -> BigInt,
+        created_by -> Nullable<Text>,
+        updated_at -> BigInt,
+        updated_by -> Nullable<Text>,
+        revision -> BigInt,
+        limits -> Text,
+        budget_id -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    /// Teams, customers and named budgets.
+    bedgate.limit_holders (kind, id) {
+        kind -> Text,
+        id -> Text,
+        alias -> Nullable<Text>,
+        blocked -> Bool,
+        models -> Text,
+        limits -> Text,
+        budget_id -> Nullable<Text>,
+        metadata -> Text,
+        deleted -> Bool,
         created_at -> BigInt,
         created_by -> Nullable<Text>,
         updated_at -> BigInt,

@@ -5,12 +5,14 @@ mod insert_sqlite;
 mod logs;
 mod rollup;
 mod row;
+mod since;
 
 use crate::event::SpendEvent;
 
 pub use self::logs::{MAX_PAGE_SIZE, SpendFilter, SpendLogPage, SpendSum};
 pub use self::rollup::Scope;
 pub use self::row::SpendRow;
+pub use self::since::{SpendOf, SpendSince};
 use super::error::StoreError;
 use super::{Backend, Store};
 

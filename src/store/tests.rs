@@ -7,6 +7,7 @@ use diesel_async::SimpleAsyncConnection as _;
 use serde_json::json;
 
 use super::keys::{Change, KeyChange};
+use super::limit_set::LimitSet;
 use super::spend::Scope;
 use super::{
     InsertedSpend, KeyFilter, KeyPatch, KeyRecord, SpendFilter, Store, StoreError, TakenName, on_writer,
@@ -111,6 +112,9 @@ fn key(name: &str) -> KeyRecord {
         updated_at: NOON,
         created_by: Some("someone".to_owned()),
         revision: 0,
+        limits: LimitSet { rpm: Some(7), max_budget: Some(NanoUsd(5)), ..LimitSet::default() },
+        budget_id: Some("b".to_owned()),
+        spend_carried: NanoUsd::ZERO,
     }
 }
 
@@ -211,8 +215,11 @@ async fn assert_sums(store: &Store, events: &[SpendEvent]) {
         Scope::User => event.begun.user_id.clone(),
         Scope::EndUser => event.begun.end_user.clone(),
         Scope::Model => Some(event.model_id().unwrap_or_default().to_owned()),
+        Scope::KeyModel => {
+            event.begun.requested_model.as_ref().map(|model| format!("{}:{model}", event.begun.payer))
+        }
     };
-    for scope in [Scope::Key, Scope::Team, Scope::User, Scope::EndUser, Scope::Model] {
+    for scope in [Scope::Key, Scope::Team, Scope::User, Scope::EndUser, Scope::Model, Scope::KeyModel] {
         let mut expected = std::collections::BTreeMap::<String, super::spend::SpendSum>::new();
         for event in events {
             let Some(name) = name(scope, event) else { continue };

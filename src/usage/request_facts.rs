@@ -41,6 +41,10 @@ const WANTED: &[Wanted] = &[
     ("sources", Take::Count),
     ("images", Take::Count),
     ("inputImage", Take::Count),
+    ("user", Take::Value),
+    ("metadata", Take::Value),
+    ("litellm_metadata", Take::Value),
+    ("requestMetadata", Take::Value),
     ("singleEmbeddingParams", Take::Count),
     ("segmentedEmbeddingParams", Take::Count),
 ];
@@ -68,6 +72,9 @@ pub struct RequestFacts {
     pub input_type: Option<String>,
     /// Size and steps of the images to be made.
     pub image: Option<ImageShape>,
+    /// On whose behalf the call is made: `user` (OpenAI), `litellm_metadata.user`, `metadata.user_id` (Anthropic),
+    /// `requestMetadata` (Converse: `user`, `user_id` or `end_user`), in this order.
+    pub customer: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -79,6 +86,15 @@ struct Settings {
     max_token_count: Option<Count>,
     width: Option<Count>,
     height: Option<Count>,
+}
+
+/// Members of metadata that name a customer.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    user: Option<String>,
+    user_id: Option<String>,
+    end_user: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -127,6 +143,7 @@ impl RequestFacts {
                 || (present("singleEmbeddingParams") && (names("video") || names("audio"))),
             input_type: parse(members.value("inputType")),
             image: image_shape(&members, &settings("imageGenerationConfig")),
+            customer: customer(&members),
         }
     }
 
@@ -166,6 +183,17 @@ fn tier(members: &JsonMembers) -> Option<ServiceTier> {
     let of_bedrock = parse::<TierObject>(members.value("serviceTier")).map(|tier| tier.name);
     let name = of_bedrock.or_else(|| parse(members.value("service_tier")))?;
     ServiceTier::from_name(&name)
+}
+
+fn customer(members: &JsonMembers) -> Option<String> {
+    let metadata = |name: &str| parse::<Metadata>(members.value(name)).unwrap_or_default();
+    let named = parse::<String>(members.value("user"))
+        .or_else(|| metadata("litellm_metadata").user)
+        .or_else(|| metadata("metadata").user_id);
+    named.or_else(|| {
+        let Metadata { user, user_id, end_user } = metadata("requestMetadata");
+        user.or(user_id).or(end_user)
+    })
 }
 
 fn image_shape(members: &JsonMembers, settings: &Settings) -> Option<ImageShape> {
@@ -209,6 +237,21 @@ mod tests {
     #[test]
     fn the_estimate_of_the_input_grows_with_the_body() {
         assert_eq!(request_estimate(br#"{"maxTokens":14}"#), (4, Some(14)));
+    }
+
+    #[test]
+    fn the_customer_is_found_in_every_shape() {
+        for (body, expected) in [
+            (r#"{"user":"a","metadata":{"user_id":"b"}}"#, Some("a")),
+            (r#"{"metadata":{"user_id":"b"},"litellm_metadata":{"user":"c"}}"#, Some("c")),
+            (r#"{"messages":[{"user":"x"}],"metadata":{"user_id":"b"}}"#, Some("b")),
+            (r#"{"requestMetadata":{"team":"t","end_user":"d"}}"#, Some("d")),
+            (r#"{"requestMetadata":{"user":1}}"#, None),
+            (r#"{"user":{"id":"a"}}"#, None),
+            ("", None),
+        ] {
+            assert_eq!(RequestFacts::of(body.as_bytes()).customer.as_deref(), expected, "{body}");
+        }
     }
 
     #[test]

@@ -14,11 +14,9 @@ const MAX_ENTRIES: usize = 1_000;
 /// Largest metadata, in bytes of JSON: every key is held in memory.
 const MAX_METADATA: usize = 65_536;
 /// Members of `metadata` that LiteLLM enforces and bedgate does not.
-const ENFORCED_METADATA: [&str; 9] = [
+const ENFORCED_METADATA: [&str; 7] = [
     "guardrails",
     "policies",
-    "model_rpm_limit",
-    "model_tpm_limit",
     "mcp_rpm_limit",
     "tag_rpm_limit",
     "enforced_params",
@@ -115,6 +113,44 @@ impl Fields {
             }
             None => self.fault(field, "float_type", "Input should be a valid number", &value),
         }
+    }
+
+    /// A whole number that is not negative.
+    pub(super) fn count(&mut self, field: &'static str) -> Option<u64> {
+        let value = self.take(field)?;
+        match value.as_u64().filter(|count| i64::try_from(*count).is_ok()) {
+            Some(count) => Some(count),
+            None if value.as_i64().is_some_and(|count| count < 0) => {
+                let message = "Input should be greater than or equal to 0";
+                self.fault(field, "greater_than_equal", message, &value)
+            }
+            None => self.fault(field, "int_type", "Input should be a valid integer", &value),
+        }
+    }
+
+    /// An object with few members.
+    pub(super) fn object(&mut self, field: &str) -> Option<Map<String, Value>> {
+        match self.take(field)? {
+            Value::Object(members) if members.len() <= MAX_ENTRIES => Some(members),
+            Value::Object(_) => {
+                let message = format!("Dictionary should have at most {MAX_ENTRIES} items");
+                self.fault(field, "too_long", &message, &Value::Null)
+            }
+            other => self.fault(field, "dict_type", "Input should be a valid dictionary", &other),
+        }
+    }
+
+    /// Notes a fault of a member of a field.
+    pub(super) fn fault_in<T>(
+        &mut self,
+        field: &str,
+        member: &str,
+        kind: &'static str,
+        message: &str,
+        input: &Value,
+    ) -> Option<T> {
+        self.faults.push(FieldFault::new(kind, vec![json!("body"), json!(field), json!(member)], message, input));
+        None
     }
 
     /// `metadata`, and the tags that LiteLLM's clients put into it.

@@ -55,6 +55,8 @@ impl WantedKey {
             NanoUsd::from_usd(usd)
                 .or_else(|| fields.fault("spend", "less_than_equal", "Input is too large", &json!(usd)))
         });
+        let limits = super::limits::read(&mut fields);
+        let budget_id = fields.text("budget_id").filter(|id| !id.is_empty());
         let (metadata, metadata_tags) = fields.metadata().unwrap_or_else(|| (json!({}), None));
         let mut record = KeyRecord {
             key_alias: fields.text("key_alias").filter(|alias| !alias.is_empty()),
@@ -69,8 +71,10 @@ impl WantedKey {
             created_at: change.at,
             updated_at: change.at,
             created_by: Some(change.actor.clone()),
+            budget_id,
             ..KeyRecord::default()
         };
+        limits.apply(&mut record.limits, change.at);
         fields.finish()?;
         let key = match key {
             Some(key) => checked_key(key)?,

@@ -117,6 +117,8 @@ fn read_update(body: &[u8], now: UnixMicros) -> Result<(NamedKey, KeyPatch), Adm
         models: fields.texts("models"),
         allowed_routes: fields.texts("allowed_routes"),
         blocked: fields.boolean("blocked"),
+        limits: super::limits::read(&mut fields),
+        budget_id: detachable(&mut fields, "budget_id"),
         expires_at: duration.as_deref().and_then(|text| read_expiry(&mut fields, text, now)),
         ..KeyPatch::default()
     };

@@ -44,22 +44,15 @@ pub(super) fn key_fields(record: &KeyRecord) -> Map<String, Value> {
         "config": {},
         "permissions": {},
         "allowed_cache_controls": [],
-        "max_budget": null,
-        "soft_budget": null,
-        "budget_duration": null,
-        "budget_reset_at": null,
-        "budget_id": null,
-        "model_max_budget": {},
+        "budget_id": record.budget_id,
         "model_spend": {},
-        "tpm_limit": null,
-        "rpm_limit": null,
-        "max_parallel_requests": null,
         "organization_id": null,
         "project_id": null,
         "agent_id": null,
         "object_permission": null,
         "litellm_budget_table": null,
     })));
+    fields.extend(super::limits::shown(&record.limits, UnixMicros::now()));
     fields
 }
 
@@ -77,8 +70,6 @@ pub(super) fn generated(record: &KeyRecord, key: &str, spend: f64, duration: Opt
         "guardrails": null,
         "policies": null,
         "enforced_params": null,
-        "model_rpm_limit": null,
-        "model_tpm_limit": null,
         "updated_by": record.created_by,
     })));
     Value::Object(shown)

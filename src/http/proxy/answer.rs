@@ -7,6 +7,7 @@ use actix_web::HttpResponse;
 
 use super::Admitted;
 use super::relay::Relayed;
+use crate::domain::UnixMicros;
 use crate::http::Worker;
 use crate::meter::{Account, Ending, MeteredBody};
 use crate::operation::headers::{is_named_in_connection, may_return};
@@ -31,6 +32,11 @@ pub(super) fn to_client(
     let call_id = admitted.attribution.call_id.clone().unwrap_or_else(|| admitted.id.to_string());
     response.insert_header(("x-litellm-call-id", call_id));
     response.insert_header(("x-litellm-model-id", route.deployment.id.as_str()));
+    if !account.admission().is_unlimited() {
+        for header in account.admission().headers(UnixMicros::now()) {
+            response.insert_header(header);
+        }
+    }
     if answer.headers().contains_key("x-amzn-bedrock-input-token-count")
         && let Some(cost) = account.cost_from_head()
     {

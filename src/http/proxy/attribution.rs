@@ -3,6 +3,7 @@
 use actix_http::header::HeaderMap;
 
 use crate::auth::Caller;
+use crate::usage::RequestFacts;
 
 /// Longer values are cut: they are labels, not documents.
 const MAX_LABEL_BYTES: usize = 256;
@@ -24,7 +25,8 @@ pub(super) struct Attribution {
 }
 
 impl Attribution {
-    pub(super) fn of(headers: &HeaderMap, caller: &Caller) -> Self {
+    /// `user_header` is a further header that names the customer, after LiteLLM's own.
+    pub(super) fn of(headers: &HeaderMap, caller: &Caller, user_header: Option<&str>) -> Self {
         let read = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).and_then(label);
         let mut tags: Vec<String> = caller.key().map(|key| key.tags.clone()).unwrap_or_default();
         if let Some(listed) = headers.get("x-litellm-tags").and_then(|value| value.to_str().ok()) {
@@ -32,13 +34,21 @@ impl Attribution {
         }
         tags.truncate(MAX_TAGS);
         Self {
-            end_user: END_USER.iter().find_map(|name| read(name)),
+            end_user: END_USER.into_iter().chain(user_header).find_map(read),
             session_id: SESSION.iter().find_map(|name| read(name)),
             call_id: read("x-litellm-call-id"),
             tags,
         }
     }
+
+    /// Where no header names the customer, the body may.
+    pub(super) fn complete_from_body(&mut self, facts: &RequestFacts) {
+        if self.end_user.is_none() {
+            self.end_user = facts.customer.as_deref().and_then(label);
+        }
+    }
 }
+
 
 /// A trimmed, bounded text; `None` where nothing is left.
 fn label(text: &str) -> Option<String> {
@@ -71,6 +81,6 @@ mod tests {
             call_id: None,
             tags: vec!["a".into(), "b".into()],
         };
-        assert_eq!(Attribution::of(&headers, &Caller::Master), expected);
+        assert_eq!(Attribution::of(&headers, &Caller::Master, None), expected);
     }
 }

@@ -10,6 +10,8 @@ use crate::error::GatewayError;
 use crate::event::Begun;
 use crate::http::Worker;
 use crate::journal::JournalPermit;
+use crate::limits::Admission;
+use crate::limits::cost_bound::{CostQuestion, could_cost, likely_tokens};
 use crate::meter::{Account, Ending, Opening};
 use crate::operation::headers::{is_named_in_connection, may_forward};
 use crate::pricing::PriceQuery;
@@ -38,8 +40,16 @@ pub(super) async fn to_aws(
     admitted: &Admitted<'_>,
     worker: &Worker,
     permit: JournalPermit,
+    admission: Admission,
 ) -> Result<(Relayed, Account), GatewayError> {
-    let mut attempt = Attempts { admitted, worker, tried: Vec::new(), account: None, permit: Some(permit) };
+    let mut attempt = Attempts {
+        admitted,
+        worker,
+        tried: Vec::new(),
+        account: None,
+        permit: Some(permit),
+        admission,
+    };
     let mut last_answer = None;
     let mut last_failure = None;
     loop {
@@ -52,6 +62,9 @@ pub(super) async fn to_aws(
             }
             Err(RouteError::Stopped) => return Err(attempt.fail(stopping())),
         };
+        if let Err(error) = attempt.afford(&route) {
+            return Err(attempt.fail(error));
+        }
         match attempt.try_at(&route).await {
             Ok(answer) if is_retryable(answer.status().as_u16()) => {
                 attempt.note(&route, TryResult::Failed);
@@ -128,9 +141,29 @@ struct Attempts<'a> {
     /// Opened before the first try sends anything.
     account: Option<Account>,
     permit: Option<JournalPermit>,
+    /// Handed to the account once that is open.
+    admission: Admission,
 }
 
 impl Attempts<'_> {
+    /// Reserves what the request could cost at this deployment.
+    fn afford(&mut self, route: &Route) -> Result<(), GatewayError> {
+        let admission = self.account.as_mut().map_or(&mut self.admission, Account::admission);
+        if admission.is_unlimited() {
+            return Ok(());
+        }
+        let admitted = self.admitted;
+        let question = CostQuestion {
+            service: admitted.call.service,
+            operation: admitted.call.operation.name,
+            facts: &admitted.facts,
+            body: &admitted.body.bytes,
+            asks_for_more: asks_for_more(admitted.request.headers()),
+        };
+        let could_cost = could_cost(self.worker.shared.prices, &price_query(route), &question);
+        admission.reserve(could_cost, likely_tokens(&admitted.facts), UnixMicros::now())
+    }
+
     async fn next_route(&self) -> Result<Route, RouteError> {
         let question = Question {
             model: self.admitted.model.clone(),
@@ -194,7 +227,7 @@ impl Attempts<'_> {
     fn open_account(&mut self, route: &Route) -> std::io::Result<()> {
         let Some(permit) = self.permit.take() else { return Ok(()) };
         let admitted = self.admitted;
-        let request = RequestFacts::of(&admitted.body.bytes);
+        let request = admitted.facts.clone();
         let begun = begun(admitted, route, self.worker, &request);
         let opening = Opening {
             operation: admitted.call.operation,
@@ -203,7 +236,9 @@ impl Attempts<'_> {
             started: admitted.started,
             request,
         };
-        self.account = Some(Account::open(self.worker.accounts.clone(), begun, opening, permit)?);
+        let mut account = Account::open(self.worker.accounts.clone(), begun, opening, permit)?;
+        account.hold(std::mem::take(&mut self.admission));
+        self.account = Some(account);
         Ok(())
     }
 
@@ -230,15 +265,28 @@ fn says_expired(answer: &Answer) -> bool {
         && error_type.is_some_and(|text| text.starts_with("ExpiredToken"))
 }
 
-fn begun(admitted: &Admitted<'_>, route: &Route, worker: &Worker, request: &RequestFacts) -> Begun {
-    let key = admitted.caller.key();
+fn price_query(route: &Route) -> PriceQuery<'_> {
     let deployment = &route.deployment;
-    let query = PriceQuery {
+    PriceQuery {
         model_id: route.model_id.as_deref().unwrap_or_default(),
         region: deployment.region.as_str(),
         base_model: deployment.base_model.as_deref(),
         own: &deployment.prices,
+    }
+}
+
+/// Whether headers ask for a tier or a latency that may cost more than the default.
+fn asks_for_more(headers: &actix_web::http::header::HeaderMap) -> bool {
+    let says = |name: &str, usual: &[&str]| {
+        headers.get(name).is_some_and(|value| !usual.iter().any(|usual| value == usual))
     };
+    says("x-amzn-bedrock-service-tier", &["default", "flex"])
+        || says("x-amzn-bedrock-performanceconfig-latency", &["standard"])
+}
+
+fn begun(admitted: &Admitted<'_>, route: &Route, worker: &Worker, request: &RequestFacts) -> Begun {
+    let key = admitted.caller.key();
+    let deployment = &route.deployment;
     let attribution = admitted.attribution.clone();
     Begun {
         id: admitted.id,
@@ -257,7 +305,7 @@ fn begun(admitted: &Admitted<'_>, route: &Route, worker: &Worker, request: &Requ
         model_id: route.model_id.as_deref().map(str::to_owned),
         region: deployment.region.to_string(),
         estimate: worker.shared.prices.worst_case(
-            &query,
+            &price_query(route),
             request.likely_input_tokens(),
             request.max_output_tokens,
         ),

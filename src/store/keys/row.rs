@@ -9,7 +9,7 @@ use crate::store::columns::{from_json, storable, to_json};
 use crate::store::error::StoreError;
 use crate::store::schema::{deleted_keys, keys};
 
-/// What bedgate reads and writes of a row of `keys`; columns kept for later are left alone.
+/// A row of `keys`.
 #[derive(Clone, Debug, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = keys, treat_none_as_null = true)]
 pub(super) struct KeyRow {
@@ -30,6 +30,8 @@ pub(super) struct KeyRow {
     updated_at: i64,
     pub(super) updated_by: Option<String>,
     pub(super) revision: i64,
+    limits: String,
+    budget_id: Option<String>,
 }
 
 impl KeyRow {
@@ -54,6 +56,8 @@ impl KeyRow {
             updated_at: record.updated_at.0,
             updated_by: Some(storable(&change.actor)),
             revision: record.revision,
+            limits: to_json(&record.limits),
+            budget_id: text(&record.budget_id),
         }
     }
 
@@ -77,6 +81,10 @@ impl KeyRow {
             updated_at: UnixMicros(self.updated_at),
             created_by: self.created_by,
             revision: self.revision,
+            limits: serde_json::from_str(&self.limits)
+                .map_err(|error| StoreError::Refused(format!("keys.limits cannot be read: {error}")))?,
+            budget_id: self.budget_id,
+            spend_carried: NanoUsd(self.spend_carried_nano),
         })
     }
 }

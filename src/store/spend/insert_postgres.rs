@@ -55,7 +55,7 @@ WITH batch AS (
     FROM fresh
     CROSS JOIN LATERAL (VALUES
         ('key', payer), ('team', team_id), ('user', user_id), ('end_user', end_user),
-        ('model', coalesce(model_id, ''))
+        ('model', coalesce(model_id, '')), ('key_model', payer || ':' || requested_model)
     ) AS counted (scope, name)
     WHERE counted.name IS NOT NULL
     GROUP BY 1, 2, 3

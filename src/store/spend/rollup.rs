@@ -6,7 +6,7 @@ use super::row::SpendRow;
 use crate::event::Outcome;
 
 /// Microseconds of a day.
-const MICROS_PER_DAY: i64 = 86_400_000_000;
+pub(super) const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// What is summed up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +21,8 @@ pub enum Scope {
     EndUser,
     /// Requests to one model id; those without a model count under the empty name, so each request has exactly one.
     Model,
+    /// Requests of one key to one model name: [`key_model_name`].
+    KeyModel,
 }
 
 impl Scope {
@@ -33,6 +35,7 @@ impl Scope {
             Self::User => "user",
             Self::EndUser => "end_user",
             Self::Model => "model",
+            Self::KeyModel => "key_model",
         }
     }
 }
@@ -77,17 +80,24 @@ pub(super) fn day_of(micros: i64) -> i32 {
     i32::try_from(micros.div_euclid(MICROS_PER_DAY)).unwrap_or(i32::MAX)
 }
 
+/// The name under which a payer's requests to a model name count.
+pub(super) fn key_model_name(payer: &str, model: &str) -> String {
+    format!("{payer}:{model}")
+}
+
 /// What these rows add to which sums, in the order in which every writer writes them.
 pub(super) fn rollups_of(rows: &[SpendRow]) -> BTreeMap<RollupKey, RollupTotals> {
     let mut totals: BTreeMap<RollupKey, RollupTotals> = BTreeMap::new();
     for row in rows {
         let day = day_of(row.started_at);
+        let key_model = row.requested_model.as_deref().map(|model| key_model_name(&row.payer, model));
         let names = [
             (Scope::Key, Some(row.payer.as_str())),
             (Scope::Team, row.team_id.as_deref()),
             (Scope::User, row.user_id.as_deref()),
             (Scope::EndUser, row.end_user.as_deref()),
             (Scope::Model, Some(row.model_id.as_deref().unwrap_or_default())),
+            (Scope::KeyModel, key_model.as_deref()),
         ];
         for (scope, name) in names {
             let Some(name) = name else { continue };

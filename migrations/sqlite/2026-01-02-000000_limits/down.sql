@@ -1,0 +1,14 @@
+DROP INDEX spend_events_end_user;
+DROP INDEX spend_events_team;
+DELETE FROM revisions WHERE name = 'limit_holders';
+DROP TABLE limit_holders;
+DELETE FROM spend_rollups WHERE scope = 'key_model';
+ALTER TABLE keys DROP COLUMN budget_id;
+ALTER TABLE keys DROP COLUMN limits;
+ALTER TABLE keys ADD COLUMN max_budget_nano BIGINT;
+ALTER TABLE keys ADD COLUMN soft_budget_nano BIGINT;
+ALTER TABLE keys ADD COLUMN budget_duration TEXT;
+ALTER TABLE keys ADD COLUMN budget_reset_at BIGINT;
+ALTER TABLE keys ADD COLUMN tpm_limit BIGINT;
+ALTER TABLE keys ADD COLUMN rpm_limit BIGINT;
+ALTER TABLE keys ADD COLUMN max_parallel_requests BIGINT;

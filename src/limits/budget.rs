@@ -1,0 +1,323 @@
+//! A budget's arithmetic: what is spent, what is promised to requests in flight, and who is still let in.
+//!
+//! # The sum
+//!
+//! `opening + stored + pending` is held against the budget, where
+//!
+//! * `opening` is what was carried over, or what a reset by hand set spend to;
+//! * `stored` is what the database says was spent since the window began, by every instance, as last read;
+//! * `pending` is one entry for each request of this instance that the database does not hold yet: what was reserved
+//!   for it while it is in flight, and what it cost once it has ended.
+//!
+//! A request is in `pending` from its admission until the ledger has shipped its event; at that moment
+//! ([`BudgetCounter::shipped`]) its cost moves from `pending` to `stored`. No read of the database may overlap a
+//! shipping ([`BudgetCounter::read`]), so `stored` holds exactly what is not in `pending`: nothing counts twice,
+//! nothing is forgotten. (Should the database take a batch and its answer be lost, that batch counts twice until it
+//! is shipped again: too strict for seconds, never too lax.) Events of earlier processes are not in `pending`: they
+//! are shipped before the gateway serves.
+//!
+//! Requests count towards the window in which they began. An entry whose cost stays unknown counts as its estimate
+//! if there is one, else as nothing, until the process ends: the database has no cost for it.
+//!
+//! One lock a counter, held for a few additions: the sum and the decision are one step, whatever the concurrency.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::domain::period::{Period, Window};
+use crate::domain::{Enforcement, EventId, NanoUsd, UnixMicros};
+use crate::store::limit_set::SpendReset;
+
+/// A reading of the database older than this is taken anew before a request is let in, if the database answers.
+const FRESH_MICROS: i64 = 1_000_000;
+
+/// What a budget allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetTerms {
+    /// The most that may be spent in a window; `None`: only the soft budget counts.
+    pub max: Option<NanoUsd>,
+    /// Beyond it, answers and the log warn.
+    pub soft: Option<NanoUsd>,
+    /// How often spend starts anew.
+    pub period: Option<Period>,
+    /// When that was set.
+    pub set_at: UnixMicros,
+    /// How strictly it is held.
+    pub enforcement: Enforcement,
+    /// What was spent elsewhere; counts where spend never starts anew.
+    pub carried: NanoUsd,
+    /// The last reset by hand.
+    pub reset: Option<SpendReset>,
+}
+
+impl BudgetTerms {
+    /// The window that holds a moment, and the amount it opens with.
+    #[must_use]
+    pub fn window(&self, now: UnixMicros) -> (Window, NanoUsd) {
+        let window = self.period.map_or(Window::ALWAYS, |period| period.window(now, self.set_at));
+        match self.reset.filter(|reset| reset.at >= window.start) {
+            Some(reset) => (Window { start: reset.at, ..window }, reset.to),
+            None if window.end.is_none() => (window, self.carried),
+            None => (window, NanoUsd::ZERO),
+        }
+    }
+}
+
+/// Why a request does not fit into a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoesNotFit {
+    /// Spent in the window, as far as it is known.
+    pub spent: NanoUsd,
+    /// Reserved by requests in flight.
+    pub reserved: NanoUsd,
+    /// The budget.
+    pub max: NanoUsd,
+    /// When spend starts anew.
+    pub resets_at: Option<UnixMicros>,
+    /// The budget is hard, and nothing bounds what the request could cost.
+    pub has_no_bound: bool,
+}
+
+/// One holder's budget on this instance.
+#[derive(Debug)]
+pub struct BudgetCounter(Mutex<Tally>);
+
+#[derive(Debug)]
+struct Tally {
+    window: Window,
+    opening: i64,
+    stored: i64,
+    pending: HashMap<EventId, Pending>,
+    /// Of `pending`, what began in the window: reserved, and spent but not shipped.
+    reserved: i64,
+    unshipped: i64,
+    /// Taken to be spent by requests of the window whose cost the database does not have.
+    unknown: i64,
+    read_at: Option<UnixMicros>,
+    is_known: bool,
+    soft_was_noted: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    began: UnixMicros,
+    amount: i64,
+    has_ended: bool,
+}
+
+impl Default for BudgetCounter {
+    fn default() -> Self {
+        Self(Mutex::new(Tally {
+            window: Window { start: UnixMicros(i64::MIN), end: None },
+            opening: 0,
+            stored: 0,
+            pending: HashMap::new(),
+            reserved: 0,
+            unshipped: 0,
+            unknown: 0,
+            read_at: None,
+            is_known: false,
+            soft_was_noted: false,
+        }))
+    }
+}
+
+impl BudgetCounter {
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From when on the database should be asked what was spent, where what is known is too old.
+    #[must_use]
+    pub fn wants_reading(&self, terms: &BudgetTerms, now: UnixMicros) -> Option<UnixMicros> {
+        let mut tally = self.tally();
+        tally.turn_to(terms, now);
+        let is_fresh = tally.read_at.is_some_and(|read| now.0.saturating_sub(read.0) < FRESH_MICROS);
+        (!is_fresh).then_some(tally.window.start)
+    }
+
+    /// Whether the database was ever asked: without that, nobody knows what is left.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.tally().is_known
+    }
+
+    /// The window being counted.
+    #[must_use]
+    pub fn window_start(&self) -> UnixMicros {
+        self.tally().window.start
+    }
+
+    /// Takes in what the database holds since `start`. No shipping may be under way between that reading and this
+    /// call.
+    pub fn read(&self, start: UnixMicros, stored: NanoUsd, now: UnixMicros) {
+        let mut tally = self.tally();
+        if tally.window.start == start {
+            tally.stored = stored.0;
+            tally.read_at = Some(now);
+            tally.is_known = true;
+        }
+    }
+
+    /// Refuses where the budget is used up, whatever the request could cost.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn check(&self, terms: &BudgetTerms, now: UnixMicros) -> Result<(), DoesNotFit> {
+        let mut tally = self.tally();
+        tally.turn_to(terms, now);
+        match terms.max {
+            Some(max) if tally.committed() >= max.0 => Err(tally.refusal(max, false)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reserves what a request that began now could cost; again, and the reservation becomes the larger of the two.
+    ///
+    /// # Errors
+    /// It does not fit: nothing is reserved that was not before.
+    pub fn reserve(
+        &self,
+        terms: &BudgetTerms,
+        id: EventId,
+        now: UnixMicros,
+        could_cost: Option<NanoUsd>,
+    ) -> Result<(), DoesNotFit> {
+        let mut tally = self.tally();
+        tally.turn_to(terms, now);
+        let held = tally.pending.get(&id).map(|pending| pending.amount);
+        let amount = could_cost.unwrap_or_default().0.max(held.unwrap_or_default()).max(0);
+        if let Some(max) = terms.max {
+            let others = tally.committed().saturating_sub(held.unwrap_or_default());
+            let fits = match terms.enforcement {
+                Enforcement::Standard => held.is_some() || others < max.0,
+                Enforcement::Hard => could_cost.is_some() && others.saturating_add(amount) <= max.0,
+            };
+            if !fits {
+                let has_no_bound = terms.enforcement == Enforcement::Hard && could_cost.is_none();
+                return Err(tally.refusal(max, has_no_bound));
+            }
+        }
+        tally.remove(id);
+        tally.insert(id, Pending { began: now, amount, has_ended: false });
+        Ok(())
+    }
+
+    /// Turns a reservation into what the request cost, to be shipped; `None`: it stays what was reserved.
+    pub fn settle(&self, id: EventId, cost: Option<NanoUsd>) {
+        let mut tally = self.tally();
+        let Some(pending) = tally.remove(id) else { return };
+        let amount = cost.map_or(pending.amount, |cost| cost.0);
+        if amount != 0 {
+            tally.insert(id, Pending { amount, has_ended: true, ..pending });
+        }
+    }
+
+    /// Gives a reservation back: the request never went to AWS.
+    pub fn release(&self, id: EventId) {
+        self.tally().remove(id);
+    }
+
+    /// The database holds the event now, with this cost.
+    pub fn shipped(&self, id: EventId, cost: Option<NanoUsd>) {
+        let mut tally = self.tally();
+        let Some(pending) = tally.remove(id) else { return };
+        if pending.began < tally.window.start {
+            return;
+        }
+        match cost {
+            Some(cost) => tally.stored = tally.stored.saturating_add(cost.0),
+            None => tally.unknown = tally.unknown.saturating_add(pending.amount),
+        }
+    }
+
+    /// Whether the soft budget is exceeded, and whether this is the first time in its window.
+    #[must_use]
+    pub fn soft_exceeded(&self, terms: &BudgetTerms) -> Option<bool> {
+        let soft = terms.soft?;
+        let mut tally = self.tally();
+        if tally.spent() < soft.0 {
+            return None;
+        }
+        Some(!std::mem::replace(&mut tally.soft_was_noted, true))
+    }
+
+    /// Spent in the window of this moment, as far as it is known, and when that ends.
+    #[must_use]
+    pub fn spent(&self, terms: &BudgetTerms, now: UnixMicros) -> (NanoUsd, Option<UnixMicros>) {
+        let mut tally = self.tally();
+        tally.turn_to(terms, now);
+        (NanoUsd(tally.spent()), tally.window.end)
+    }
+
+    /// Whether something counts that the database does not hold: the counter must not be forgotten.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        let tally = self.tally();
+        !tally.pending.is_empty() || tally.unknown != 0
+    }
+}
+
+impl Tally {
+    fn spent(&self) -> i64 {
+        let of_this_instance = self.unshipped.saturating_add(self.unknown);
+        self.opening.saturating_add(self.stored).saturating_add(of_this_instance)
+    }
+
+    fn committed(&self) -> i64 {
+        self.spent().saturating_add(self.reserved)
+    }
+
+    fn refusal(&self, max: NanoUsd, has_no_bound: bool) -> DoesNotFit {
+        DoesNotFit {
+            spent: NanoUsd(self.spent()),
+            reserved: NanoUsd(self.reserved),
+            max,
+            resets_at: self.window.end,
+            has_no_bound,
+        }
+    }
+
+    /// Goes on to the window that holds this moment. What others spent in a later one is nothing as long as the
+    /// database has not been asked; an earlier one is unknown.
+    fn turn_to(&mut self, terms: &BudgetTerms, now: UnixMicros) {
+        let (window, opening) = terms.window(now);
+        self.opening = opening.0;
+        if window.start == self.window.start {
+            self.window = window;
+            return;
+        }
+        self.is_known &= window.start > self.window.start;
+        self.window = window;
+        (self.stored, self.read_at, self.soft_was_noted) = (0, None, false);
+        (self.reserved, self.unshipped, self.unknown) = (0, 0, 0);
+        let pending = std::mem::take(&mut self.pending);
+        for (id, pending) in pending {
+            self.insert(id, pending);
+        }
+    }
+
+    fn sum(&mut self, pending: &Pending) -> Option<&mut i64> {
+        (pending.began >= self.window.start)
+            .then_some(if pending.has_ended { &mut self.unshipped } else { &mut self.reserved })
+    }
+
+    fn insert(&mut self, id: EventId, pending: Pending) {
+        if let Some(sum) = self.sum(&pending) {
+            *sum = sum.saturating_add(pending.amount);
+        }
+        self.pending.insert(id, pending);
+    }
+
+    fn remove(&mut self, id: EventId) -> Option<Pending> {
+        let pending = self.pending.remove(&id)?;
+        if let Some(sum) = self.sum(&pending) {
+            *sum = sum.saturating_sub(pending.amount);
+        }
+        Some(pending)
+    }
+}
+
+#[cfg(test)]
+#[path = "budget_tests.rs"]
+mod tests;

@@ -1,0 +1,123 @@
+//! What was spent since a moment, for budgets: whole days from the roll-ups, the rest of a day begun from its events.
+
+use std::collections::HashMap;
+
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use diesel_async::RunQueryDsl;
+
+use super::rollup::{MICROS_PER_DAY, Scope, day_of, key_model_name};
+use crate::domain::{NanoUsd, UnixMicros};
+use crate::store::error::StoreError;
+use crate::store::schema::{spend_events, spend_rollups};
+use crate::store::{Store, on_reader};
+
+/// Names asked for by one query.
+const NAMES_AT_ONCE: usize = 1_000;
+/// A sum that both databases give as a 64-bit integer.
+const SUM: &str = "CAST(COALESCE(SUM(cost_nano), 0) AS BIGINT)";
+
+/// Whose spend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SpendOf {
+    /// A payer's, by its stored name.
+    Payer(String),
+    /// A payer's on one model name.
+    PayerAndModel(String, String),
+    /// A team's.
+    Team(String),
+    /// A customer's.
+    EndUser(String),
+    /// Everybody's.
+    All,
+}
+
+/// Whose spend since when.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SpendSince {
+    /// Whose.
+    pub of: SpendOf,
+    /// Requests that began at this moment or later.
+    pub since: UnixMicros,
+}
+
+impl SpendOf {
+    fn rollup(&self) -> (Scope, Option<String>) {
+        match self {
+            Self::Payer(payer) => (Scope::Key, Some(payer.clone())),
+            Self::PayerAndModel(payer, model) => (Scope::KeyModel, Some(key_model_name(payer, model))),
+            Self::Team(team) => (Scope::Team, Some(team.clone())),
+            Self::EndUser(user) => (Scope::EndUser, Some(user.clone())),
+            // Each request has exactly one model.
+            Self::All => (Scope::Model, None),
+        }
+    }
+}
+
+impl Store {
+    /// What was spent, in the order of the questions.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database.
+    pub async fn spent_since(&self, questions: Vec<SpendSince>) -> Result<Vec<NanoUsd>, StoreError> {
+        on_reader!(self, |conn| {
+            let first_day = |since: UnixMicros| day_of(since.0.saturating_add(MICROS_PER_DAY - 1));
+            let mut groups: HashMap<(Scope, i32), Vec<String>> = HashMap::new();
+            for question in &questions {
+                let (scope, name) = question.of.rollup();
+                groups.entry((scope, first_day(question.since))).or_default().extend(name);
+            }
+            let mut sums: HashMap<(Scope, i32, String), i64> = HashMap::new();
+            for ((scope, day), names) in groups {
+                let of_scope = || {
+                    spend_rollups::table
+                        .filter(spend_rollups::scope.eq(scope.as_str()))
+                        .filter(spend_rollups::day.ge(day))
+                };
+                if scope == Scope::Model {
+                    let sum: i64 = of_scope().select(sql::<BigInt>(SUM)).get_result(conn).await?;
+                    sums.insert((scope, day, String::new()), sum);
+                    continue;
+                }
+                for names in names.chunks(NAMES_AT_ONCE) {
+                    let rows: Vec<(String, i64)> = of_scope()
+                        .filter(spend_rollups::name.eq_any(names))
+                        .group_by(spend_rollups::name)
+                        .select((spend_rollups::name, sql::<BigInt>(SUM)))
+                        .load(conn)
+                        .await?;
+                    sums.extend(rows.into_iter().map(|(name, sum)| ((scope, day, name), sum)));
+                }
+            }
+            let mut answers = Vec::with_capacity(questions.len());
+            for SpendSince { of, since } in &questions {
+                let day = first_day(*since);
+                let (scope, name) = of.rollup();
+                let whole = sums.get(&(scope, day, name.unwrap_or_default())).copied().unwrap_or_default();
+                let midnight = i64::from(day).saturating_mul(MICROS_PER_DAY);
+                let mut begun = 0;
+                if since.0 < midnight {
+                    let query = spend_events::table
+                        .filter(spend_events::started_at.ge(since.0))
+                        .filter(spend_events::started_at.lt(midnight))
+                        .select(sql::<BigInt>(SUM))
+                        .into_boxed();
+                    let query = match of {
+                        SpendOf::Payer(payer) => query.filter(spend_events::payer.eq(payer)),
+                        SpendOf::PayerAndModel(payer, model) => query
+                            .filter(spend_events::payer.eq(payer))
+                            .filter(spend_events::requested_model.eq(model)),
+                        SpendOf::Team(team) => query.filter(spend_events::team_id.eq(team)),
+                        SpendOf::EndUser(user) => query.filter(spend_events::end_user.eq(user)),
+                        SpendOf::All => query,
+                    };
+                    begun = query.get_result::<i64>(conn).await?;
+                }
+                answers.push(NanoUsd(whole.saturating_add(begun)));
+            }
+            Ok(answers)
+        })
+    }
+}
