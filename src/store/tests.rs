@@ -175,7 +175,7 @@ async fn two_migrate_at_once(database: TestDatabase) {
     let (one, two) = (database.open().await, database.open().await);
     let (first, second) = tokio::join!(one.migrate(), two.migrate());
     let (first, second) = (first.unwrap(), second.unwrap());
-    assert_eq!(first.len() + second.len(), 1, "{first:?} {second:?}");
+    assert!(first.is_empty() != second.is_empty(), "{first:?} {second:?}");
     assert_eq!(one.migrate().await.unwrap(), Vec::<String>::new());
     one.ping().await.unwrap();
     assert_eq!(one.load_keys().await.unwrap().keys, vec![]);
@@ -298,7 +298,7 @@ async fn key_life(database: TestDatabase) {
     let store = database.open().await;
     store.migrate().await.unwrap();
     let made = store.create_key(key("one"), NanoUsd(1_000), change(NOON)).await.unwrap();
-    assert_eq!(made, KeyRecord { revision: 1, ..key("one") });
+    assert_eq!(made, KeyRecord { revision: 1, spend_carried: NanoUsd(1_000), ..key("one") });
     store.insert_spend(&events(3)).await.unwrap();
     let found = store.find_key(made.hash).await.unwrap().unwrap();
     assert_eq!((found.record, found.spend), (made.clone(), NanoUsd(1_000 + 1 + 2 + 3)));

@@ -14,9 +14,11 @@ const MAX_ENTRIES: usize = 1_000;
 /// Largest metadata, in bytes of JSON: every key is held in memory.
 const MAX_METADATA: usize = 65_536;
 /// Members of `metadata` that LiteLLM enforces and bedgate does not.
-const ENFORCED_METADATA: [&str; 7] = [
+const ENFORCED_METADATA: [&str; 9] = [
     "guardrails",
     "policies",
+    "model_rpm_limit",
+    "model_tpm_limit",
     "mcp_rpm_limit",
     "tag_rpm_limit",
     "enforced_params",

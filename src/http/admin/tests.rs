@@ -164,7 +164,9 @@ async fn bad_bodies_are_named_field_by_field() {
     let long = "x".repeat(257);
     // body, status, what the answer must contain
     let cases = [
-        (json!({"max_budget": 5, "rpm_limit": 0}), 400, "max_budget, rpm_limit"),
+        (json!({"max_budget": -5}), 422, "\"loc\":[\"body\",\"max_budget\"]"),
+        (json!({"budget_duration": "soon"}), 422, "\"loc\":[\"body\",\"budget_duration\"]"),
+        (json!({"rpm_limit": "5"}), 422, "int_type"),
         (json!({"modles": ["typo"]}), 400, "modles"),
         (json!({"guardrails": ["g"]}), 400, "guardrails"),
         (json!({"key_type": "management"}), 400, "key_type"),
@@ -236,7 +238,7 @@ async fn a_key_is_blocked_changed_and_deleted() {
     let (status, answer) = gateway.post("/key/update", json!({"key_alias": "second", "tags": ["x"]})).await;
     assert_eq!((status, &answer["tags"]), (StatusCode::OK, &json!(["x"])));
     assert_eq!(gateway.state.keys.find(&hash).unwrap().models, ["m"]);
-    for body in [json!({}), json!({"key": key, "tpm_limit": 1})] {
+    for body in [json!({}), json!({"key": key, "mcp_rpm_limit": 1})] {
         assert_eq!(gateway.post("/key/update", body).await.0, StatusCode::BAD_REQUEST);
     }
 

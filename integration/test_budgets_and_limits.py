@@ -1,0 +1,225 @@
+"""Budgets and rate limits, through the front door: what is let in, what is refused and how, on one gateway and on two."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from harness.asking import CONVERSE, deployment, model_list
+from harness.clients import curl_json, raw_exchange, raw_post
+from harness.gateway import MASTER_KEY
+from harness.spend import nano_usd
+from harness.waiting import eventually
+
+CONFIG = model_list(
+    deployment("sonnet"),
+    deployment("haiku", "anthropic.claude-3-haiku-20240307-v1:0"),
+    deployment("priced", "amazon.nova-pro-v1:0", input_cost_per_token=0.000001, output_cost_per_token=0.0001),
+)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def gateway(spawn_gateway, request):
+    with spawn_gateway(config=CONFIG, database=request.param) as running:
+        yield running
+
+
+def ask(gateway, key, model="priced", *headers, body=CONVERSE):
+    answer = raw_exchange(gateway.port, raw_post(f"/bedrock/model/{model}/converse", key, body, *headers))
+    return answer
+
+
+def cost_of_one(gateway) -> int:
+    """What one call of the tests costs, in nano-dollars."""
+    answer = ask(gateway, gateway.generate_key())
+    return nano_usd(gateway.event(answer.headers["x-litellm-call-id"]))
+
+
+def burst(gateway, key, count: int, threads: int = 50) -> dict[int, int]:
+    """So many calls at once; how many answers there were of each status."""
+    statuses: dict[int, int] = {}
+    lock, left = threading.Lock(), [count]
+
+    def worker():
+        while True:
+            with lock:
+                if left[0] == 0:
+                    return
+                left[0] -= 1
+            status = ask(gateway, key).status
+            with lock:
+                statuses[status] = statuses.get(status, 0) + 1
+
+    running = [threading.Thread(target=worker) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return statuses
+
+
+def assert_quota(answer, *parts: str) -> None:
+    assert answer.status == 400, answer.body
+    assert answer.headers["x-amzn-errortype"] == "ServiceQuotaExceededException"
+    message = json.loads(answer.body)["message"]
+    for part in parts:
+        assert part in message, message
+
+
+def settled_spend(gateway, key, calls: int) -> int:
+    """What the ledger holds of a key once all its calls are in it."""
+    import hashlib
+
+    payer = hashlib.sha256(key.encode()).hexdigest()
+    rows = eventually(lambda: (found := gateway.events(api_key=payer)) and len(found) >= calls and found, 20, "shipped")
+    return sum(nano_usd(row) for row in rows)
+
+
+@pytest.mark.parametrize("enforcement", ["hard", "standard"])
+def test_invariant_6_a_burst_does_not_overrun_a_budget(gateway, enforcement):
+    one = cost_of_one(gateway)
+    # Its worst case is what it costs plus the gateway's margin for input; leave room for ten.
+    budget = 10 * one if enforcement == "standard" else 10 * one + 3_000_000
+    key = gateway.generate_key(max_budget=budget / 1e9, budget_enforcement=enforcement)
+    statuses = burst(gateway, key, 500)
+    assert set(statuses) == {200, 400} and statuses[200] >= 1, statuses
+    spent = settled_spend(gateway, key, statuses[200])
+    assert spent == statuses[200] * one
+    assert spent <= budget + (one if enforcement == "standard" else 0)
+    # One after the other, what is left is spent, too.
+    while (answer := ask(gateway, key)).status == 200:
+        statuses[200] += 1
+        assert statuses[200] <= 11
+    assert_quota(answer, "Budget has been exceeded!")
+    assert statuses[200] == 10 if enforcement == "standard" else statuses[200] >= 8
+    spent = settled_spend(gateway, key, statuses[200])
+    assert budget - 3 * one <= spent <= budget
+
+
+def test_a_refusal_names_budget_spend_and_reset(gateway):
+    key = gateway.generate_key(max_budget=0, budget_duration="1d", key_alias=f"poor {time.time_ns()}")
+    assert_quota(ask(gateway, key), "Key=poor", "Max budget: 0.000000000", "resets at", "T00:00:00Z")
+    info = gateway.call("GET", f"/key/info?key={key}").json()["info"]
+    assert info["max_budget"] == 0 and info["budget_duration"] == "1d" and info["budget_reset_at"].endswith("T00:00:00Z")
+
+
+def test_a_hard_budget_refuses_what_nothing_bounds_and_free_calls_pass(gateway):
+    key = gateway.generate_key(max_budget=100, budget_enforcement="hard")
+    assert ask(gateway, key).status == 200
+    assert_quota(
+        ask(gateway, key, body=json.dumps({"messages": [{"content": [{"image": {}}]}]}).encode()),
+        "nothing bounds what this request could cost",
+    )
+    poor = gateway.generate_key(max_budget=0)
+    body = json.dumps({"input": {"converse": json.loads(CONVERSE)}}).encode()
+    assert curl_json(f"{gateway.base}/model/sonnet/count-tokens", poor, body).status == 200
+
+
+def test_a_raised_budget_lets_in_again_and_a_lifted_one_lifts(gateway):
+    key = gateway.generate_key(max_budget=0)
+    assert_quota(ask(gateway, key))
+    for change in ({"max_budget": 1}, {"max_budget": None}):
+        assert gateway.call("POST", "/key/update", {"key": key, **change}).status == 200
+        assert ask(gateway, key).status == 200
+    assert gateway.call("POST", "/key/update", {"key": key, "max_budget": 0}).status == 200
+    assert_quota(ask(gateway, key))
+
+
+def test_a_models_budget_of_a_key_holds_for_that_model_only(gateway):
+    key = gateway.generate_key(model_max_budget={"priced": {"budget_limit": 0.0000001, "time_period": "1d"}})
+    assert ask(gateway, key).status == 200
+    assert_quota(ask(gateway, key), "Model=priced")
+    assert ask(gateway, key, "haiku").status == 200
+
+
+def test_a_soft_budget_warns_and_lets_in(gateway):
+    key = gateway.generate_key(soft_budget=0.0000001)
+    assert "x-bedgate-soft-budget-exceeded" not in ask(gateway, key).headers
+    answer = ask(gateway, key)
+    assert answer.status == 200 and "Key=" in answer.headers["x-bedgate-soft-budget-exceeded"]
+    assert "bedgate_soft_budgets_exceeded_total" in gateway.metrics()
+
+
+def test_spend_counts_towards_the_budget_after_kill_and_restart(spawn_gateway):
+    with spawn_gateway(config=CONFIG) as running:
+        key = running.generate_key(max_budget=0.0000001)
+        assert ask(running, key).status == 200
+        running.kill_and_restart()
+        assert_quota(ask(running, key))
+
+
+def test_requests_a_minute_are_limited_and_shown(gateway):
+    wait_for_a_young_minute()
+    key = gateway.generate_key(rpm_limit=2)
+    first = ask(gateway, key)
+    assert first.status == 200
+    assert first.headers["x-ratelimit-limit-requests"] == "2" and first.headers["x-ratelimit-remaining-requests"] == "1"
+    assert ask(gateway, key).status == 200
+    third = ask(gateway, key)
+    assert third.status == 429 and third.headers["x-amzn-errortype"] == "ThrottlingException"
+    assert 1 <= int(third.headers["retry-after"]) <= 60
+    assert third.headers["x-ratelimit-remaining-requests"] == "0"
+    assert "Limit type: requests" in json.loads(third.body)["message"]
+
+
+def test_tokens_a_minute_are_limited_by_what_was_used(gateway):
+    wait_for_a_young_minute()
+    key = gateway.generate_key(tpm_limit=20)
+    first = ask(gateway, key)
+    usage = json.loads(first.body)["usage"]
+    statuses = [first.status]
+    while statuses[-1] == 200 and len(statuses) < 30:
+        statuses.append(ask(gateway, key).status)
+    used = usage["inputTokens"] + usage["outputTokens"]
+    assert statuses[-1] == 429 and len(statuses) - 1 == -(-20 // used)
+
+
+def test_a_models_rate_of_a_key_holds_for_that_model_only(gateway):
+    wait_for_a_young_minute()
+    key = gateway.generate_key(model_rpm_limit={"priced": 1})
+    assert [ask(gateway, key).status, ask(gateway, key).status, ask(gateway, key, "haiku").status] == [200, 429, 200]
+
+
+def test_requests_at_the_same_time_are_limited(spawn_gateway, slow_simulator):
+    with spawn_gateway(config=CONFIG, upstream=slow_simulator) as running:
+        key = running.generate_key(max_parallel_requests=1)
+        statuses = []
+
+        def stream():
+            request = raw_post("/bedrock/model/sonnet/converse-stream", key, CONVERSE)
+            statuses.append(raw_exchange(running.port, request).status)
+
+        threads = [threading.Thread(target=stream) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(statuses) == [200, 429, 429]
+        eventually(lambda: ask(running, key).status == 200, 5, "the place is free again")
+
+
+def wait_for_a_young_minute() -> None:
+    """Limits are counted by the minute of the clock: a test must not straddle two."""
+    eventually(lambda: time.time() % 60 < 45, 20, "the minute is young")
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("max_budget", -1),
+        ("max_budget", "much"),
+        ("soft_budget", -0.5),
+        ("budget_duration", "soon"),
+        ("rpm_limit", 1.5),
+        ("tpm_limit", "5"),
+        ("max_parallel_requests", -1),
+        ("model_max_budget", {"m": {"budget_limit": -1}}),
+        ("model_rpm_limit", {"m": "x"}),
+        ("budget_enforcement", "lax"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_422_and_named(gateway, field, value):
+    answer = gateway.call("POST", "/key/generate", {field: value})
+    assert answer.status == 422, answer.body
+    assert any(field in fault["loc"] for fault in answer.json()["detail"])
