@@ -148,7 +148,7 @@ def test_the_model_list_also_binds_models_named_in_bodies(gateway, simulator):
     model = "arn:aws:bedrock:us-west-2::foundation-model/amazon.nova-pro-v1:0"
     denied = {
         "InvokeInlineAgent": lambda: agents.invoke_inline_agent(
-            sessionId="s",
+            sessionId="session-1",
             foundationModel="amazon.nova-pro-v1:0",
             inputText="hi",
             instruction="You are an agent of forty characters and more.",

@@ -7,7 +7,7 @@ import pytest
 
 from harness.asking import CONVERSE, DOCUMENT_CONFIG, MESSAGES, text_of_stream
 from harness.clients import boto3_client, curl_json
-from harness.gateway import MASTER_KEY, run_gateway
+from harness.gateway import MASTER_KEY, run_gateway, with_ending
 from harness.postgres import free_port
 from harness.process import REPOSITORY, Process, clean_environment, run_to_end
 
@@ -81,15 +81,15 @@ def test_entries_of_other_providers_are_named_in_one_warning(simulator, tmp_path
 def test_without_a_master_key_and_a_host_only_loopback_listens(simulator, tmp_path):
     port = free_port()
     config = tmp_path / "config.yaml"
-    config.write_text(DOCUMENT_CONFIG)
+    config.write_text(with_ending(DOCUMENT_CONFIG))
     running = Process(
         ["serve", "--config", str(config), "--port", str(port), "--data-dir", str(tmp_path / "data")],
         simulator.environment(),
         listening="listening on",
     )
-    bound = subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True).stdout
+    listening = subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True).stdout
     assert running.terminate() == 0
-    assert f"127.0.0.1:{port}" in bound and "0.0.0.0" not in bound and "*:" not in bound.split()[3]
+    assert [line.split()[3] for line in listening.splitlines()] == [f"127.0.0.1:{port}"]
 
 
 def test_migrate_prepares_a_postgres_and_can_be_repeated(postgres, tmp_path):

@@ -14,6 +14,19 @@ ROLE = "arn:aws:iam::123456789012:role/bedrock-of-team-a"
 OWN_SECRET = "own-secret-access-key-of-a-deployment"
 
 
+def of_a_role(simulator) -> dict:
+    """A deployment that assumes a role."""
+    return deployment(
+        "role",
+        NOVA,
+        aws_role_name=ROLE,
+        aws_session_name="bedgate-tests",
+        aws_external_id="external-7",
+        aws_session_tags=[{"Key": "team", "Value": "a b"}],
+        aws_sts_endpoint=simulator.url,
+    )
+
+
 @pytest.fixture(scope="module")
 def gateway(spawn_gateway, simulator):
     session = simulator.assume_role("arn:aws:iam::123456789012:role/of-the-operator")
@@ -26,15 +39,7 @@ def gateway(spawn_gateway, simulator):
             aws_secret_access_key=session["SecretAccessKey"],
             aws_session_token=session["SessionToken"],
         ),
-        deployment(
-            "role",
-            NOVA,
-            aws_role_name=ROLE,
-            aws_session_name="bedgate-tests",
-            aws_external_id="external-7",
-            aws_session_tags=[{"Key": "team", "Value": "a b"}],
-            aws_sts_endpoint=simulator.url,
-        ),
+        of_a_role(simulator),
         deployment("bearer", NOVA, api_key=BEARER_TOKEN),
     )
     with spawn_gateway(config=config) as running:
@@ -79,10 +84,12 @@ def test_a_wrong_secret_is_told_by_aws_and_relayed(spawn_gateway):
     assert answer.headers["x-amzn-errortype"].startswith("InvalidSignatureException")
 
 
-def test_a_role_is_assumed_once_with_external_id_and_session_tags(gateway, key, simulator):
-    with simulator.recording() as upstream:
+def test_a_role_is_assumed_once_with_external_id_and_session_tags(spawn_gateway, simulator):
+    """Once, whether ahead of the first call or for it."""
+    with simulator.recording() as upstream, spawn_gateway(config=model_list(of_a_role(simulator))) as running:
+        key = running.generate_key()
         for _ in range(3):
-            assert converse(gateway, key, "role").status == 200
+            assert converse(running, key, "role").status == 200
     calls = upstream.all()
     assumed = [seen for seen in calls if seen.credential[3] == "sts"]
     signed = [seen for seen in calls if seen.credential[3] == "bedrock"]

@@ -45,7 +45,10 @@ def test_the_list_of_models_holds_what_the_key_may_use(gateway, key):
     assert [(model["id"], model["object"]) for model in mine.json()["data"]] == [("my-claude", "model")]
     everything = gateway.call("GET", "/v1/models")
     assert {model["id"] for model in everything.json()["data"]} == {"my-claude", "other"}
-    assert gateway.call("GET", "/v1/models", key=None).status in (401, 403)
+    for path in ("/v1/models", "/model/info"):
+        refused = gateway.call("GET", path, key="sk-unknown-key-00000000000")
+        assert (refused.status, refused.json()["error"]["code"]) == (401, "401")
+        assert gateway.call("GET", path, key=None).status == 401
     assert [entry["model_name"] for entry in gateway.call("GET", "/model/info", key=key).json()["data"]] == [
         "my-claude"
     ]

@@ -15,6 +15,7 @@ use crate::store::Store;
 use crate::telemetry;
 
 mod demo;
+mod reprice;
 
 /// The configuration is wrong (`EX_CONFIG` is 78; LiteLLM's users and linkerd's know 64, `EX_USAGE`).
 const EXIT_USAGE: u8 = 64;
@@ -49,6 +50,18 @@ enum Command {
         /// Where SQLite is [default: data]
         #[arg(long)]
         data_dir: Option<PathBuf>,
+    },
+    /// Charge events whose price was missing when they ended, by the prices known now.
+    Reprice {
+        /// A YAML file, or a directory of YAML files [default: config/ if it exists]
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Where SQLite is [default: data]
+        #[arg(long)]
+        data_dir: Option<PathBuf>,
+        /// Change nothing, only say what would be charged.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Try bedgate with nothing configured: a simulated Bedrock, an embedded database, a key.
     Demo {
@@ -127,7 +140,9 @@ impl Cli {
     pub fn prepare(self) -> Result<Prepared, ExitCode> {
         let path = match &self.command {
             Command::Serve(options) => Some(&options.config),
-            Command::Check { config } | Command::Migrate { config, .. } => Some(config),
+            Command::Check { config } | Command::Migrate { config, .. } | Command::Reprice { config, .. } => {
+                Some(config)
+            }
             Command::Demo { .. } | Command::Healthcheck { .. } | Command::Simulator(_) => None,
         };
         let config = match path {
@@ -165,6 +180,11 @@ impl Prepared {
                 telemetry::start(false);
                 config.server.data_dir = data_dir.unwrap_or(config.server.data_dir);
                 in_system(migrate(config))
+            }
+            Command::Reprice { data_dir, dry_run, .. } => {
+                telemetry::start(false);
+                config.server.data_dir = data_dir.unwrap_or(config.server.data_dir);
+                in_system(reprice::run(config, dry_run))
             }
             Command::Demo { port, simulator_port } => {
                 telemetry::start(false);

@@ -220,6 +220,10 @@ impl fmt::Debug for Region {
     }
 }
 
+/// The place of a set of AWS credentials among all that are configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IdentityId(pub usize);
+
 /// The AWS services that make up Amazon Bedrock, one per endpoint host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Service {

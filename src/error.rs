@@ -6,8 +6,22 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
+use serde_json::json;
 
 use crate::operation::Unresolved;
+
+/// In which API's form a client expects an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorShape {
+    /// `x-amzn-errortype` and `{"message": …}`.
+    Aws,
+    /// `{"error": {"message", "type", "param", "code"}}`.
+    /// <https://platform.openai.com/docs/guides/error-codes>
+    OpenAi,
+    /// `{"type": "error", "error": {"type", "message"}}`.
+    /// <https://docs.claude.com/en/api/errors>
+    Anthropic,
+}
 
 /// Why bedgate itself answers a request on a Bedrock path. Errors that AWS made are never turned into this:
 /// they are relayed byte for byte.
@@ -35,7 +49,7 @@ pub enum GatewayError {
     NoOperation(#[from] Unresolved),
     /// The body is larger than the limit.
     #[error(
-        "the request body is larger than {limit} bytes, the limit set by the gateway (bedgate_settings.limits.max_body_bytes)"
+        "the request body is larger than {limit} bytes, the limit set by the gateway (bedgate_settings.limits.max_body)"
     )]
     BodyTooLarge {
         /// The limit in bytes.
@@ -131,9 +145,9 @@ impl GatewayError {
 
     /// The answer to the client; `request_id` is what it may quote when it asks for help.
     #[must_use]
-    pub fn answer(&self, request_id: &str) -> HttpResponse {
+    pub fn answer(&self, request_id: &str, shape: ErrorShape) -> HttpResponse {
         let (status, error_type) = self.shape();
-        let mut answer = HttpResponse::build(status);
+        let mut answer = HttpResponse::build(self.status_in(shape));
         answer.insert_header(("x-amzn-errortype", error_type));
         answer.insert_header(("x-amzn-requestid", request_id));
         if let Some(wait) = self.retry_after() {
@@ -147,7 +161,43 @@ impl GatewayError {
         if matches!(self, Self::BodyTooLarge { .. } | Self::BodyTimeout(_) | Self::BodyBroken(_)) {
             answer.force_close();
         }
-        answer.json(serde_json::json!({ "message": self.to_string() }))
+        let message = self.to_string();
+        let named = native_type(status, self.is_about_the_key());
+        answer.json(match shape {
+            ErrorShape::Aws => json!({ "message": message }),
+            ErrorShape::OpenAi => {
+                json!({ "error": { "message": message, "type": named, "param": null, "code": error_type } })
+            }
+            ErrorShape::Anthropic => {
+                json!({ "type": "error", "error": { "type": named, "message": message }, "request_id": request_id })
+            }
+        })
+    }
+
+    /// AWS says 403 where OpenAI and Anthropic say 401, and their SDKs tell the two apart.
+    fn status_in(&self, shape: ErrorShape) -> StatusCode {
+        match shape {
+            ErrorShape::OpenAi | ErrorShape::Anthropic if self.is_about_the_key() => StatusCode::UNAUTHORIZED,
+            _ => self.shape().0,
+        }
+    }
+
+    fn is_about_the_key(&self) -> bool {
+        matches!(self, Self::MissingKey | Self::UnknownKey { .. })
+    }
+}
+
+/// The name that OpenAI's and Anthropic's APIs give an error of that status.
+fn native_type(status: StatusCode, is_about_the_key: bool) -> &'static str {
+    match status.as_u16() {
+        _ if is_about_the_key => "authentication_error",
+        400 => "invalid_request_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 | 504 => "overloaded_error",
+        _ => "api_error",
     }
 }
 
@@ -158,6 +208,6 @@ impl ResponseError for GatewayError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        self.answer(&uuid::Uuid::new_v4().to_string())
+        self.answer(&uuid::Uuid::new_v4().to_string(), ErrorShape::Aws)
     }
 }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{EventId, KeyHash, NanoUsd, Service, UnixMicros};
+pub use crate::pricing::CostBasis;
 use crate::pricing::Price;
 use crate::usage::Usage;
 
@@ -98,35 +99,6 @@ impl Outcome {
             Self::ClientGone => "client_gone",
             Self::Refused => "refused",
             Self::Interrupted => "interrupted",
-        }
-    }
-}
-
-/// How sure the cost is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum CostBasis {
-    /// Usage as AWS reported it × a known price (or the operation is free).
-    Exact,
-    /// Usage was not seen to the end: an estimate.
-    Estimated,
-    /// Usage is known, but a price is missing.
-    Unpriced,
-    /// AWS reported no usage that bedgate understands.
-    UsageUnknown,
-    /// AWS charges nothing for it (errors, control plane reads, CountTokens).
-    Free,
-}
-
-impl CostBasis {
-    /// The name stored and shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Exact => "exact",
-            Self::Estimated => "estimated",
-            Self::Unpriced => "unpriced",
-            Self::UsageUnknown => "usage_unknown",
-            Self::Free => "free",
         }
     }
 }

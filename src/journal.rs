@@ -19,7 +19,7 @@ mod writer;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +63,9 @@ impl Default for JournalOptions {
     }
 }
 
+/// Open segments hold at the most one part of the journal in so many (and each one record more).
+const OPEN_SHARE: u64 = 4;
+
 /// The journal of this process: makes writers, promises space, removes segments. Clones are the same journal.
 #[derive(Clone, Debug)]
 pub struct Journal {
@@ -80,6 +83,7 @@ struct Shared {
     /// Segments of this process that the reader has not met.
     unseen: Mutex<Vec<Arc<SegmentState>>>,
     next_writer: AtomicU32,
+    live_writers: AtomicUsize,
     ended_written: AtomicU64,
 }
 
@@ -102,7 +106,7 @@ impl Journal {
         let sync = Arc::new(SyncList::new(data_dir.journal_dir(), Arc::clone(&ballast)));
         sync::spawn(&sync, options.sync_interval)?;
         let space = Arc::new(JournalSpace::new(options.max_bytes, on_disk));
-        let (unseen, next_writer, ended_written) = Default::default();
+        let (unseen, next_writer, live_writers, ended_written) = Default::default();
         Ok(Self {
             shared: Arc::new(Shared {
                 data_dir,
@@ -113,6 +117,7 @@ impl Journal {
                 sync,
                 unseen,
                 next_writer,
+                live_writers,
                 ended_written,
             }),
         })
@@ -122,6 +127,7 @@ impl Journal {
     #[must_use]
     pub fn writer(&self) -> JournalWriter {
         let writer = self.shared.next_writer.fetch_add(1, Ordering::Relaxed);
+        self.shared.live_writers.fetch_add(1, Ordering::Relaxed);
         JournalWriter::new(self.clone(), WriterId { run: self.shared.run, writer })
     }
 
@@ -154,6 +160,12 @@ impl Journal {
     #[must_use]
     pub fn ended_written(&self) -> u64 {
         self.shared.ended_written.load(Ordering::Relaxed)
+    }
+
+    /// Writers that are not dropped yet: while there is one, more records may come.
+    #[must_use]
+    pub fn live_writers(&self) -> usize {
+        self.shared.live_writers.load(Ordering::Acquire)
     }
 
     /// The last failure to force records to the disk, `None` once it works again.
@@ -207,6 +219,13 @@ impl Journal {
     /// Segments made since the last call.
     fn take_unseen(&self) -> Vec<Arc<SegmentState>> {
         std::mem::take(&mut *self.shared.unseen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// When a segment is closed. Space comes back by whole segments that were closed, and a full journal closes none:
+    /// so the open ones together may never hold more than a part of it.
+    fn segment_bytes(&self) -> u64 {
+        let share = self.shared.options.max_bytes / (OPEN_SHARE * self.live_writers().max(1) as u64);
+        self.shared.options.segment_bytes.min(share)
     }
 
     /// Lets the reader and the sync thread know of a new segment.

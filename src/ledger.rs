@@ -47,6 +47,7 @@ pub struct LedgerHandle {
     journal: Journal,
     counters: Arc<Counters>,
     wake_every: u64,
+    writers_grace: Duration,
 }
 
 impl LedgerHandle {
@@ -67,7 +68,7 @@ impl LedgerHandle {
     ) -> io::Result<Self> {
         let counters = Arc::new(Counters::default());
         counters.is_alive.store(true, Ordering::Release);
-        let wake_every = options.wake_every;
+        let (wake_every, writers_grace) = (options.wake_every, options.writers_grace);
         let reader = journal.reader()?;
         counters.is_recovering.store(reader.is_recovering(), Ordering::Release);
         let ledger = SpendLedger {
@@ -83,7 +84,7 @@ impl LedgerHandle {
             drains: Vec::new(),
         };
         let addr = SpendLedger::start_in_arbiter(arbiter, |_| ledger);
-        Ok(Self { addr, journal, counters, wake_every })
+        Ok(Self { addr, journal, counters, wake_every, writers_grace })
     }
 
     /// Asks for room for one more request. Keep the permit until its end is in the journal, then hand it to
@@ -109,12 +110,16 @@ impl LedgerHandle {
         }
     }
 
-    /// Ships everything that ended; call it when all requests have ended and all writers are dropped. Returns when
-    /// nothing more can be shipped, or at the deadline.
+    /// Ships everything that ended; call it when all requests have ended. Waits a moment until all writers are
+    /// dropped. Returns when nothing more can be shipped, or at the deadline.
     ///
     /// # Errors
     /// [`LedgerError::Stopped`] when the actor has died.
     pub async fn drain(&self, deadline: Duration) -> Result<Drained, LedgerError> {
+        let writers_gone_by = Instant::now() + self.writers_grace.min(deadline);
+        while self.journal.live_writers() > 0 && Instant::now() < writers_gone_by {
+            tokio::time::sleep(WRITERS_POLL).await;
+        }
         #[expect(clippy::disallowed_methods, reason = "the actor's own file")]
         let asked = self.addr.send(Drain { deadline });
         let answer = tokio::time::timeout(deadline + ANSWER_GRACE, asked).await;
@@ -130,6 +135,8 @@ impl LedgerHandle {
     }
 }
 
+/// How often a drain looks whether all writers are dropped.
+const WRITERS_POLL: Duration = Duration::from_millis(2);
 /// How long after the deadline of a drain its answer may come.
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
 /// How soon the journal is looked into again while there is more than one look took.

@@ -34,6 +34,10 @@ pub struct MeterLimits {
 #[error("the answer from Amazon Bedrock broke off: {0}")]
 pub struct BrokeOff(String);
 
+fn not_recorded() -> BrokeOff {
+    BrokeOff("what it cost could not be recorded".to_owned())
+}
+
 /// The body of an answer, metered.
 #[derive(Debug)]
 pub struct MeteredBody {
@@ -87,8 +91,9 @@ impl Flow {
             Poll::Ready(Some(Ok(chunk))) => {
                 self.received += chunk.len() as u64;
                 let progress = self.account.received(&chunk);
-                if progress == Progress::Terminal || self.expected == Some(self.received) {
-                    self.account.end(Ending::Whole);
+                let is_last = progress == Progress::Terminal || self.expected == Some(self.received);
+                if is_last && !self.account.end(Ending::Whole) {
+                    return Poll::Ready(Some(Err(not_recorded())));
                 }
                 Poll::Ready(Some(Ok(chunk)))
             }
@@ -99,8 +104,11 @@ impl Flow {
                     let text = "it ended before it was whole".to_owned();
                     return Poll::Ready(Some(Err(self.broke_off(text))));
                 }
-                self.account.end(Ending::Whole);
-                Poll::Ready(None)
+                if self.account.end(Ending::Whole) {
+                    Poll::Ready(None)
+                } else {
+                    Poll::Ready(Some(Err(not_recorded())))
+                }
             }
         }
     }
@@ -176,7 +184,6 @@ impl Drop for MeteredBody {
 #[must_use]
 pub(crate) fn outcome_of(ending: Ending, client_gone: bool) -> Outcome {
     match (ending, client_gone) {
-        (Ending::Refused, _) => Outcome::Refused,
         (_, true) | (Ending::Abandoned, _) => Outcome::ClientGone,
         (Ending::Whole, false) => Outcome::Complete,
         (Ending::Failed | Ending::BrokeOff, false) => Outcome::UpstreamError,

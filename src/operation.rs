@@ -61,6 +61,22 @@ impl Operation {
         self.request_body == BodyKind::Events
     }
 
+    /// Whether the table does not know it.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.name == table::UNKNOWN
+    }
+
+    /// The member of the body that names the one model of the call, as the OpenAI and Anthropic APIs have it.
+    #[must_use]
+    pub fn model_member(&self) -> Option<&'static str> {
+        let is_native_api = self.name.starts_with("OpenAi") || self.name.starts_with("Anthropic");
+        match self.body_models.as_slice() {
+            [path] if is_native_api => path.first().copied(),
+            _ => None,
+        }
+    }
+
     /// Whether the body, too, may name models (see [`body_models::models_in_body`]).
     #[must_use]
     pub fn names_models_in_body(&self) -> bool {
@@ -197,6 +213,40 @@ pub fn resolve<'p>(request: &RequestLine<'p>) -> Result<Call<'p>, Unresolved> {
         Some((operation, model)) => Ok(Call { service: operation.service, operation, model }),
         None => Err(routes::explain(request)),
     }
+}
+
+/// Finds the operation a request calls at the endpoint of one service. One that the table does not know passes too,
+/// as [`UNKNOWN`](Operation::is_unknown) and with [`Access::Write`], since nobody has looked at what it does.
+///
+/// # Errors
+/// [`Unresolved::UnsafePath`].
+pub fn resolve_at<'p>(service: Service, request: &RequestLine<'p>) -> Result<Call<'p>, Unresolved> {
+    path::check(request.path)?;
+    let of_service = |operation: &&'static Operation| operation.service == service;
+    let known = match (service, request.path) {
+        (_, "" | "/") => routes::by_target(request).filter(|operation| of_service(operation)),
+        (Service::BedrockMantle, path) => native_api(request.method, path),
+        (Service::BedrockRuntime, path)
+            if let Some((operation, model)) = routes::by_model_path(request.method, path) =>
+        {
+            return Ok(Call { service, operation, model: Some(model) });
+        }
+        (_, path) => {
+            routes::by_path(request.method, path).and_then(|found| found.operations().find(of_service))
+        }
+    };
+    match known.or_else(|| table::unknown(service)) {
+        Some(operation) => Ok(Call { service, operation, model: None }),
+        None => Err(routes::explain(request)),
+    }
+}
+
+/// bedrock-mantle serves OpenAI's paths with and without `/openai` in front, and Anthropic's.
+fn native_api(method: &str, path: &str) -> Option<&'static Operation> {
+    let with_api = if path.starts_with("/v1/") { format!("/openai{path}") } else { path.to_owned() };
+    routes::by_path(method, &with_api)?
+        .operations()
+        .find(|operation| operation.service == Service::BedrockRuntime)
 }
 
 fn by_path(request: &RequestLine<'_>) -> Result<Option<&'static Operation>, UnsafePath> {

@@ -29,11 +29,39 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::NanoUsd;
-use crate::event::CostBasis;
 use crate::usage::{Reading, Usage};
 use price_list::Entry;
 pub use price_list::{BadPriceTable, picodollars};
 use rates::Rates;
+
+/// How sure the cost is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CostBasis {
+    /// Usage as AWS reported it × a known price (or the operation is free).
+    Exact,
+    /// Usage was not seen to the end: an estimate.
+    Estimated,
+    /// Usage is known, but a price is missing.
+    Unpriced,
+    /// AWS reported no usage that bedgate understands.
+    UsageUnknown,
+    /// AWS charges nothing for it (errors, control plane reads, CountTokens).
+    Free,
+}
+
+impl CostBasis {
+    /// The name stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Estimated => "estimated",
+            Self::Unpriced => "unpriced",
+            Self::UsageUnknown => "usage_unknown",
+            Self::Free => "free",
+        }
+    }
+}
 
 /// The price a call was charged at: the price book's entry and the rates that were used, in picodollars
 /// (10⁻¹² USD) a unit.

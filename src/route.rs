@@ -11,7 +11,7 @@ mod balance;
 mod deployments;
 
 pub use balance::{Health, Tried};
-pub use deployments::{Deployment, Endpoint, IdentityId, RouteTable};
+pub use deployments::{Deployment, Endpoint, RouteTable};
 
 /// What the Router is asked: the next deployment for a call.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use actix::{Actor, Addr, Context, Handler, Message, MessageResult};
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::domain::{Region, Service, UnixMicros};
-use crate::route::IdentityId;
+use crate::domain::{IdentityId, Region, Service, UnixMicros};
+use crate::operation::headers::must_sign;
 
 mod credentials;
 mod providers;
@@ -151,24 +151,18 @@ impl Signer {
                 if let Some(token) = session_token {
                     head.headers.insert(AMZ_SECURITY_TOKEN, value(token.expose())?);
                 }
+                let signed = head.headers.iter().filter(|(name, _)| must_sign(name.as_str()));
                 let signable = sigv4::Signable {
                     method: head.method.as_str(),
                     path: &head.path,
                     query: &head.query,
-                    headers: &head.headers,
+                    headers: signed.map(|(name, value)| (name.as_str(), value.as_bytes())).collect(),
                     body_sha256: &body_sha256,
                     region: &region,
                     service: service.signing_name(),
                     now,
                 };
-                let service = service.signing_name();
-                self.keys.authorization(
-                    access_key_id,
-                    secret_access_key.expose(),
-                    service,
-                    &signable,
-                    &amz_date,
-                )
+                self.keys.authorization(access_key_id, secret_access_key.expose(), &signable, &amz_date)
             }
         };
         head.headers.insert(header::AUTHORIZATION, value(&authorization)?);

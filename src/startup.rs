@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
@@ -24,6 +24,7 @@ use crate::ledger::{Drained, LedgerHandle, LedgerOptions, ShipError, SpendSink};
 use crate::limits::{BufferBudget, LimitTable};
 use crate::meter::{AccountParts, MeterLimits};
 use crate::metrics::Metrics;
+use crate::operation;
 use crate::pricing::PriceBook;
 use crate::route::{RouteTable, RouterHandle};
 use crate::sign::{CredentialTable, Provider, ProviderSettings, SignerHandle};
@@ -41,14 +42,32 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
 /// How often a stop looks whether requests are still under way.
 const STOP_POLL: Duration = Duration::from_millis(20);
-/// How long connections may take to close once no request is under way.
+/// How long connections may take to close once no request is under way. Idle ones close at once; what this bounds
+/// are clients that do not take the last bytes of their answer, or do not send the rest of a request.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// A gateway that is bound and ready to serve.
 pub struct Application {
     server: Server,
     addresses: Vec<SocketAddr>,
+    connections: Arc<AtomicUsize>,
     shared: Arc<Shared>,
+}
+
+/// A client's connection, counted until it is closed.
+struct OpenConnection(Arc<AtomicUsize>);
+
+impl OpenConnection {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl std::fmt::Debug for Application {
@@ -90,6 +109,7 @@ impl Application {
         wait_for_recovery(&ledger).await;
         actix_rt::spawn(Arc::clone(&limits).follow());
 
+        log::debug!("{} operations are known", operation::all().count());
         let (routes, identities) = RouteTable::build(&config);
         let ca_bundle = config
             .aws
@@ -125,8 +145,9 @@ impl Application {
             handlers: AtomicUsize::new(0),
             config,
         });
-        let server = serve(&shared, journal, credentials, tls, listener)?;
-        Ok(Self { server, addresses, shared })
+        let connections = Arc::new(AtomicUsize::new(0));
+        let server = serve(&shared, journal, credentials, tls, listener, &connections)?;
+        Ok(Self { server, addresses, connections, shared })
     }
 
     /// Where it listens.
@@ -165,7 +186,7 @@ impl Application {
     pub async fn run_until_stopped(self) -> anyhow::Result<Drained> {
         let handle = self.server.handle();
         let shared = Arc::clone(&self.shared);
-        actix_rt::spawn(stop_at_signal(handle, shared));
+        actix_rt::spawn(stop_at_signal(handle, shared, self.connections));
         self.server.await.context("the server failed")?;
         let drained = self.shared.ledger.drain(DRAIN_DEADLINE).await?;
         Ok(drained)
@@ -224,12 +245,14 @@ fn serve(
     credentials: Arc<CredentialTable>,
     tls: Arc<rustls::ClientConfig>,
     listener: TcpListener,
+    connections: &Arc<AtomicUsize>,
 ) -> anyhow::Result<Server> {
     let config = shared.config.server.clone();
     let for_workers = Arc::clone(shared);
     let admin = AdminState {
         store: shared.store.clone(),
         keys: Arc::clone(&shared.keys),
+        limits: Arc::clone(&shared.limits),
         authenticator: Arc::clone(&shared.authenticator),
     };
     let mut server = HttpServer::new(move || {
@@ -238,6 +261,10 @@ fn serve(
             .app_data(web::Data::new(worker))
             .app_data(web::Data::new(admin.clone()))
             .configure(http::configure)
+    })
+    .on_connect({
+        let connections = Arc::clone(connections);
+        move |_, data| drop(data.insert(OpenConnection::new(&connections)))
     })
     .keep_alive(config.keep_alive)
     .client_request_timeout(HEAD_TIMEOUT)
@@ -280,7 +307,7 @@ fn worker(
 }
 
 /// Waits for SIGTERM or SIGINT; a second one skips the waits.
-async fn stop_at_signal(server: ServerHandle, shared: Arc<Shared>) {
+async fn stop_at_signal(server: ServerHandle, shared: Arc<Shared>, connections: Arc<AtomicUsize>) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -296,23 +323,27 @@ async fn stop_at_signal(server: ServerHandle, shared: Arc<Shared>) {
     shared.begin_to_stop();
     log::info!("stopping: readiness is red, requests under way finish");
     tokio::select! {
-        () = stop_gently(&server, &shared) => {}
+        () = stop_gently(&server, &shared, &connections) => {}
         () = next_signal() => log::warn!("stopping at once"),
     }
     server.stop(false).await;
 }
 
-async fn stop_gently(server: &ServerHandle, shared: &Shared) {
+async fn stop_gently(server: &ServerHandle, shared: &Shared, connections: &AtomicUsize) {
     let config = &shared.config.server;
     tokio::time::sleep(config.lame_duck).await;
     let deadline = Instant::now() + config.shutdown_grace;
+    // From here on idle connections are closed, the others when their answer is through. The server itself looks
+    // only once a second whether all are.
     let graceful = server.stop(true);
-    let no_request = async {
+    let all_closed = async {
         while shared.requests_under_way() > 0 && Instant::now() < deadline {
             tokio::time::sleep(STOP_POLL).await;
         }
-        // Idle keep-alive connections need not be waited for, answers on their last bytes must be.
-        tokio::time::sleep(CLOSE_GRACE).await;
+        let closed_by = Instant::now() + CLOSE_GRACE;
+        while connections.load(Ordering::Relaxed) > 0 && Instant::now() < closed_by {
+            tokio::time::sleep(STOP_POLL).await;
+        }
     };
-    tokio::select! { () = graceful => {}, () = no_request => {} }
+    tokio::select! { () = graceful => {}, () = all_closed => {} }
 }

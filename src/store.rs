@@ -1,7 +1,7 @@
 //! Where keys and spend are kept: Postgres, or a SQLite file in the data directory.
 
 mod audit;
-mod columns;
+pub mod columns;
 mod error;
 pub mod holders;
 pub mod keys;
@@ -33,7 +33,7 @@ use self::sqlite::SqlitePools;
 use crate::config::DatabaseConfig;
 
 /// How long one call may take; then its connection is given up and the call fails as transient.
-const WAIT_FOR_ANSWER: Duration = Duration::from_secs(60);
+const WAIT_FOR_ANSWER: Duration = Duration::from_secs(30);
 
 /// Keys and spend. Clones share their connections; any thread may call it.
 ///

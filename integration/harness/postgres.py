@@ -102,8 +102,9 @@ class PostgresServer:
         return done.stdout.strip()
 
     def remove(self) -> None:
-        """Stops the server and deletes the cluster."""
+        """Stops the server, if it runs, and deletes the cluster."""
         try:
-            self.stop()
+            if (self.data / "postmaster.pid").exists():
+                self.stop()
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)

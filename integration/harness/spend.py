@@ -19,7 +19,7 @@ def outcome(row: dict) -> str:
 
 def attempts(row: dict) -> list[int]:
     """The status of every try, in their order."""
-    return [attempt["status"] for attempt in row["metadata"]["attempts"]]
+    return [status for _deployment, status in row["metadata"]["attempts"]]
 
 
 def sonnet_cost(usage: dict) -> int:

@@ -3,7 +3,9 @@
 //! | path | |
 //! |---|---|
 //! | `POST /key/generate`, `/key/update`, `/key/delete`, `/key/block`, `/key/unblock` | master key |
-//! | `GET /key/list`, `/spend/keys`, `/global/spend` | master key |
+//! | `POST /key/regenerate`, `/key/reset_spend` | master key |
+//! | `/team/…`, `/customer/…` (also `/end_user/…`), `/budget/…`: `new`, `info`, `list`, `update`, `delete` | master key |
+//! | `GET /key/list`, `/spend/unpriced`, `/spend/keys`, `/spend/users`, `/global/spend` | master key |
 //! | `GET /key/info`, `/spend/logs` | master key, or a virtual key about itself |
 //!
 //! A change is in force on this instance when the call returns, on others within a second
@@ -14,9 +16,11 @@ mod duration;
 mod error;
 mod fields;
 mod generate;
+mod holders;
 mod keys;
 mod limits;
 mod query;
+mod regenerate;
 mod show;
 mod spend;
 #[cfg(test)]
@@ -27,8 +31,9 @@ use std::time::Duration;
 
 use actix_web::web::{self, Bytes, ServiceConfig};
 
-use self::error::AdminError;
+pub(super) use self::error::AdminError;
 use crate::auth::{Authenticator, KeyDirectory};
+use crate::limits::LimitTable;
 use crate::store::Store;
 
 /// Largest body of an admin call, in bytes.
@@ -43,6 +48,8 @@ pub struct AdminState {
     pub store: Store,
     /// The keys in force on this instance.
     pub keys: Arc<KeyDirectory>,
+    /// The limits in force on this instance.
+    pub limits: Arc<LimitTable>,
     /// Who may call.
     pub authenticator: Arc<Authenticator>,
 }
@@ -57,7 +64,14 @@ pub fn configure(config: &mut ServiceConfig) {
         .route("/key/delete", web::post().to(keys::delete))
         .route("/key/block", web::post().to(keys::block))
         .route("/key/unblock", web::post().to(keys::unblock))
+        .route("/key/regenerate", web::post().to(regenerate::regenerate))
+        .route("/key/{key}/regenerate", web::post().to(regenerate::regenerate))
+        .route("/key/reset_spend", web::post().to(regenerate::reset_spend))
+        .route("/key/{key}/reset_spend", web::post().to(regenerate::reset_spend))
+        .configure(holders::configure)
         .route("/spend/logs", web::get().to(spend::logs))
+        .route("/spend/unpriced", web::get().to(spend::unpriced))
+        .route("/spend/users", web::get().to(spend::users))
         .route("/spend/keys", web::get().to(spend::keys))
         .route("/global/spend", web::get().to(spend::global));
 }

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
+use super::admin::AdminError;
 use super::{Shared, Worker};
 use crate::auth::Caller;
 use crate::domain::UnixMicros;
-use crate::error::GatewayError;
 use crate::limits::may_use_model;
 
 /// LiteLLM gives every model this time of creation; clients compare nothing with it.
@@ -33,6 +33,7 @@ async fn alive() -> HttpResponse {
 }
 
 /// Ready as long as requests can be served and recorded: with the database away, the journal takes what they cost.
+/// Anybody may ask, so why the database is away stands in the log only.
 async fn readiness(worker: web::Data<Worker>) -> HttpResponse {
     let shared = &worker.shared;
     let ledger = shared.ledger.state();
@@ -44,7 +45,7 @@ async fn readiness(worker: web::Data<Worker>) -> HttpResponse {
         "status": if is_ready { "healthy" } else { "unhealthy" },
         "db": database,
         "database": shared.store.kind(),
-        "ledger": { "waiting": ledger.depth, "alive": ledger.is_alive, "last_error": ledger.last_error },
+        "ledger": { "waiting": ledger.depth, "alive": ledger.is_alive },
         "journal": if has_room { "ok" } else { "full" },
         "stopping": is_stopping,
         "bedgate_version": env!("CARGO_PKG_VERSION"),
@@ -74,7 +75,7 @@ fn update_gauges(shared: &Shared) {
 }
 
 /// The models the caller's key may use, in the shape of OpenAI's list.
-async fn models(request: HttpRequest, worker: web::Data<Worker>) -> Result<HttpResponse, GatewayError> {
+async fn models(request: HttpRequest, worker: web::Data<Worker>) -> Result<HttpResponse, AdminError> {
     let caller = worker.shared.authenticator.authenticate(request.headers(), UnixMicros::now())?;
     let list: Vec<Value> = worker
         .shared
@@ -88,7 +89,7 @@ async fn models(request: HttpRequest, worker: web::Data<Worker>) -> Result<HttpR
 }
 
 /// The deployments behind those names, without secrets.
-async fn model_info(request: HttpRequest, worker: web::Data<Worker>) -> Result<HttpResponse, GatewayError> {
+async fn model_info(request: HttpRequest, worker: web::Data<Worker>) -> Result<HttpResponse, AdminError> {
     let shared = &worker.shared;
     let caller = shared.authenticator.authenticate(request.headers(), UnixMicros::now())?;
     let entries = shared.config.deployments.iter().filter(|entry| may_use(&caller, &entry.model_name));

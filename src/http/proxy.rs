@@ -1,6 +1,7 @@
 //! The one handler of every Bedrock path. It reads top to bottom as a request goes: operation, caller, limits,
 //! a place in the journal, body, deployment, signature, AWS, answer.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,25 +11,25 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::Worker;
 use crate::auth::Caller;
 use crate::domain::{EventId, UnixMicros};
-use crate::error::GatewayError;
+use crate::error::{ErrorShape, GatewayError};
 use crate::limits;
 use crate::metrics::ErrorLabels;
-use crate::operation::{self, Call, RequestLine};
+use crate::operation::body_member::top_level_string_span;
+use crate::operation::{self, Call, RequestLine, Unresolved};
 use crate::telemetry::{self, AccessLine};
 use crate::usage::RequestFacts;
 
+mod address;
 mod answer;
 mod attribution;
 mod body;
 mod relay;
 
+use address::Address;
 use attribution::Attribution;
 use body::Body;
 
-/// Where Bedrock is served.
-const PREFIX: &str = "/bedrock";
-
-/// Everything under `/bedrock`, with any method.
+/// Everything that no other handler serves, with any method.
 pub fn configure(config: &mut web::ServiceConfig) {
     config.default_service(web::to(proxy));
 }
@@ -40,10 +41,12 @@ struct Admitted<'r> {
     now: UnixMicros,
     request: &'r HttpRequest,
     call: Call<'r>,
-    /// The path without `/bedrock`.
+    /// The path at AWS.
     path: &'r str,
     /// The model name, decoded.
     model: Option<Arc<str>>,
+    /// Where it stands in the body, quotes included, if it stands there.
+    model_in_body: Option<Range<usize>>,
     caller: Caller,
     attribution: Attribution,
     body: Body,
@@ -51,32 +54,33 @@ struct Admitted<'r> {
     facts: RequestFacts,
 }
 
-async fn proxy(request: HttpRequest, payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
+async fn proxy(request: HttpRequest, mut payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
     let _entered = worker.shared.enter();
     let (started, now) = (Instant::now(), UnixMicros::now());
     let id = EventId::at(now);
-    match serve(&request, payload, &worker, id, started, now).await {
+    match serve(&request, &mut payload, &worker, id, started, now).await {
         Ok(answer) => answer,
-        Err(error) => refuse(&error, &request, &worker, id, started),
+        Err(error) => body::with_unread(refuse(&error, &request, &worker, id, started), payload),
     }
 }
 
 async fn serve(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     worker: &Worker,
     id: EventId,
     started: Instant,
     now: UnixMicros,
 ) -> Result<HttpResponse, GatewayError> {
     let full_path = request.uri().path();
-    let path = below_prefix(full_path)?;
-    let call = operation::resolve(&request_line(request, path))?;
+    let address = Address::of(full_path).ok_or_else(|| not_served(full_path))?;
+    let path = address.path;
+    let call = address.resolve(&request_line(request, path))?;
     let caller = worker.shared.authenticator.authenticate(request.headers(), now)?;
     limits::require_operation(&caller, call.operation, full_path)?;
-    let model: Option<Arc<str>> = call.model.map(|model| model.name().as_ref().into());
+    let mut model: Option<Arc<str>> = call.model.map(|model| model.name().as_ref().into());
     if let Some(model) = &model {
-        limits::require_model(&caller, model)?;
+        require_model(worker, &caller, model)?;
     }
     let is_charged = !limits::cost_bound::is_free(call.service, call.operation.name);
     let asked = limits::Request { caller: &caller, model: model.as_deref(), is_charged, id, now };
@@ -90,23 +94,27 @@ async fn serve(
     let customer = attribution.end_user.as_deref();
     worker.shared.limits.admit_customer(&mut admission, customer, is_charged).await?;
     let call = operation::settle_by_body(call, &body.bytes);
-    require_models_in_body(&caller, &call, &body)?;
-    let admitted = Admitted { id, started, now, request, call, path, model, caller, attribution, body, facts };
+    require_models_in_body(worker, &caller, &call, &body)?;
+    let member = call.operation.model_member();
+    let model_in_body = member.and_then(|member| top_level_string_span(&body.bytes, member));
+    if let Some(literal) = model_in_body.clone().and_then(|span| body.bytes.get(span)) {
+        model = serde_json::from_slice::<String>(literal).ok().map(Into::into);
+        worker.shared.limits.admit_model(&mut admission, &caller, model.as_deref(), is_charged).await?;
+    }
+    let admitted =
+        Admitted { id, started, now, request, call, path, model, model_in_body, caller, attribution, body, facts };
     let (relayed, account) = relay::to_aws(&admitted, worker, permit, admission).await?;
     Ok(answer::to_client(&admitted, worker, relayed, account))
 }
 
-/// What follows `/bedrock`.
-fn below_prefix(path: &str) -> Result<&str, GatewayError> {
-    let below = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    below.ok_or_else(|| {
-        let hint = "Bedrock is served under /bedrock, such as /bedrock/model/{model}/converse".to_owned();
-        let shown: String = path.chars().filter(|c| !c.is_control()).take(100).collect();
-        GatewayError::NoOperation(operation::Unresolved::NoSuchOperation {
-            method: String::new(),
-            path: shown,
-            hint,
-        })
+fn not_served(path: &str) -> GatewayError {
+    let bases =
+        "Bedrock is served under /bedrock, each service also under its own name, such as /bedrock-agent";
+    let path = path.chars().filter(|c| !c.is_control()).take(100).collect();
+    GatewayError::NoOperation(Unresolved::NoSuchOperation {
+        method: String::new(),
+        path,
+        hint: bases.to_owned(),
     })
 }
 
@@ -139,8 +147,16 @@ fn journal_is_full() -> GatewayError {
 }
 
 /// A key's model list binds models that the body names, too.
-fn require_models_in_body(caller: &Caller, call: &Call<'_>, body: &Body) -> Result<(), GatewayError> {
-    let is_restricted = caller.key().is_some_and(|key| !key.models.is_empty());
+fn require_models_in_body(
+    worker: &Worker,
+    caller: &Caller,
+    call: &Call<'_>,
+    body: &Body,
+) -> Result<(), GatewayError> {
+    let is_restricted = caller.key().is_some_and(|key| {
+        let team = worker.shared.limits.team_of(key);
+        !key.models.is_empty() || team.is_some_and(|team| !team.models.is_empty())
+    });
     if !is_restricted || !call.operation.names_models_in_body() {
         return Ok(());
     }
@@ -149,7 +165,13 @@ fn require_models_in_body(caller: &Caller, call: &Call<'_>, body: &Body) -> Resu
             "this key is limited to some models, and the body cannot be read: {error}"
         ))
     })?;
-    named.iter().try_for_each(|model| limits::require_model(caller, model))
+    named.iter().try_for_each(|model| require_model(worker, caller, model))
+}
+
+/// The key may use the model, and so may its team.
+fn require_model(worker: &Worker, caller: &Caller, model: &str) -> Result<(), GatewayError> {
+    limits::require_model(caller, model)?;
+    worker.shared.limits.require_team_model(caller, model)
 }
 
 /// bedgate's own answer, counted and logged.
@@ -166,7 +188,8 @@ fn refuse(
     let labels = ErrorLabels { error_type: error.error_type() };
     worker.shared.metrics.gateway_errors.get_or_create(&labels).inc();
     let id = id.to_string();
-    let answer = error.answer(&id);
+    let shape = Address::of(request.uri().path()).map_or(ErrorShape::Aws, |address| address.errors);
+    let answer = error.answer(&id, shape);
     let line = AccessLine {
         id: &id,
         caller: "-",

@@ -82,7 +82,7 @@ impl JournalWriter {
     fn salt_for_next(&mut self) -> io::Result<u32> {
         let options = &self.journal.shared.options;
         let is_due = self.segment.as_ref().is_none_or(|segment| {
-            segment.state.good_bytes.load(Ordering::Relaxed) >= options.segment_bytes
+            segment.state.good_bytes.load(Ordering::Relaxed) >= self.journal.segment_bytes()
                 || segment.opened.elapsed() >= options.segment_age
         });
         if is_due {
@@ -165,5 +165,6 @@ impl Drop for JournalWriter {
     fn drop(&mut self) {
         self.close_segment();
         self.is_over.store(true, Ordering::Release);
+        self.journal.shared.live_writers.fetch_sub(1, Ordering::Release);
     }
 }

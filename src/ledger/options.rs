@@ -14,6 +14,9 @@ pub struct LedgerOptions {
     pub wake_every: u64,
     /// A batch that takes longer has failed.
     pub ship_timeout: Duration,
+    /// How long a drain waits for writers that are on their way out: a worker's thread outlives its server by a
+    /// little. What they write later is shipped at the next start.
+    pub writers_grace: Duration,
 }
 
 impl Default for LedgerOptions {
@@ -23,6 +26,7 @@ impl Default for LedgerOptions {
             flush_interval: Duration::from_millis(250),
             wake_every: 1_000,
             ship_timeout: Duration::from_secs(30),
+            writers_grace: Duration::from_secs(5),
         }
     }
 }

@@ -76,6 +76,7 @@ fn options() -> LedgerOptions {
         flush_interval: 5 * millisecond,
         wake_every: 10,
         ship_timeout: 50 * millisecond,
+        writers_grace: 100 * millisecond,
     }
 }
 
@@ -300,6 +301,44 @@ async fn a_poison_event_is_set_aside_and_the_rest_goes_on() {
     assert_eq!(line["reason"], "value out of range");
     let begun: crate::event::Begun = serde_json::from_value(line["begun"].clone()).unwrap();
     assert_eq!(begun.id, poison);
+}
+
+#[actix_rt::test]
+async fn a_full_journal_has_room_again_once_all_is_shipped_though_nobody_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = JournalOptions { max_bytes: 200_000, ballast_bytes: 0, ..JournalOptions::default() };
+    let journal = Journal::open(DataDir::open(dir.path()).unwrap(), options).unwrap();
+    let store = Arc::new(Store::default());
+    store.is_away.store(true, Ordering::SeqCst);
+    let ledger = ledger(&journal, &store);
+    let mut writers = [journal.writer(), journal.writer()];
+    for number in 0.. {
+        let Ok(permit) = ledger.reserve() else { break };
+        let (begun, ended) = samples::usual(number);
+        let writer = &mut writers[usize::from(number % 2 == 1)];
+        writer.begin(&begun).unwrap();
+        writer.end(&ended).unwrap();
+        ledger.record(permit);
+    }
+    store.is_away.store(false, Ordering::SeqCst);
+    until(|| ledger.reserve().is_ok()).await;
+    assert_eq!(journal.live_writers(), 2);
+}
+
+#[actix_rt::test]
+async fn invariant_10_a_drain_waits_for_a_writer_that_is_on_its_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, store) = (journal(dir.path()), Arc::new(Store::default()));
+    let ledger = ledger(&journal, &store);
+    let mut writer = journal.writer();
+    let leaving = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        write(&mut writer, &ledger, 0..5);
+        drop(writer);
+    };
+    let (drained, ()) = tokio::join!(ledger.drain(LONG), leaving);
+    assert_eq!(drained.unwrap(), Drained { shipped: 5, left: 0, open: 0, is_unread: false });
+    assert_eq!((files(&journal), journal.live_writers()), (Vec::<String>::new(), 0));
 }
 
 #[actix_rt::test]

@@ -31,8 +31,6 @@ pub enum Ending {
     BrokeOff,
     /// There was no answer.
     Failed,
-    /// bedgate stopped before AWS was called.
-    Refused,
     /// The client had left, and the rest was not read.
     Abandoned,
 }
@@ -194,18 +192,21 @@ impl Account {
         self.permit.is_none()
     }
 
-    /// Writes the end to the journal. Only the first call counts.
-    pub fn end(&mut self, ending: Ending) {
-        let Some(permit) = self.permit.take() else { return };
+    /// Writes the end to the journal. Only the first call counts. `false` if it could not be written: then the
+    /// client must not get a whole answer, since the event of it will only be an estimate.
+    pub fn end(&mut self, ending: Ending) -> bool {
+        let Some(permit) = self.permit.take() else { return true };
         let ended = self.ended(ending);
         // Before the event is written: from then on the ledger may ship it, and tell the budgets so.
         self.settle(&ended);
-        if let Err(error) = self.parts.journal.borrow_mut().end(&ended) {
+        let written = self.parts.journal.borrow_mut().end(&ended);
+        if let Err(error) = &written {
             self.parts.metrics.journal_write_failures.inc();
             log::error!("the end of {} could not be written to the journal: {error}", self.begun.id);
         }
         self.parts.ledger.record(permit);
         self.report(&ended);
+        written.is_ok()
     }
 
     fn ended(&mut self, ending: Ending) -> Ended {

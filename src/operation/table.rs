@@ -12,6 +12,32 @@ pub(super) const TABLE: &str = include_str!("../operations.tsv");
 pub(super) static OPERATIONS: LazyLock<Vec<Operation>> =
     LazyLock::new(|| TABLE.lines().skip(1).filter_map(parse_row).collect());
 
+/// The name of operations that the table does not know.
+pub(super) const UNKNOWN: &str = "Unknown";
+
+static UNKNOWN_OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
+    let unknown = |service| Operation {
+        service,
+        name: UNKNOWN,
+        method: "",
+        uri: "",
+        access: Access::Write,
+        request_body: BodyKind::Bytes,
+        response_body: BodyKind::Bytes,
+        target: None,
+        headers: Vec::new(),
+        model_label: None,
+        slash_segments: 0,
+        body_models: Vec::new(),
+    };
+    Service::ALL.into_iter().map(unknown).collect()
+});
+
+/// What an operation that the table does not know is taken for.
+pub(super) fn unknown(service: Service) -> Option<&'static Operation> {
+    UNKNOWN_OPERATIONS.get(service as usize)
+}
+
 fn parse_row(line: &'static str) -> Option<Operation> {
     let mut fields = line.split('\t').map(|field| if field == "-" { "" } else { field });
     let mut next = || fields.next();

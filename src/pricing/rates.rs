@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::CostBasis;
 use super::lookup::Named;
 use super::{Charge, Price};
 use crate::domain::NanoUsd;
-use crate::event::CostBasis;
 use crate::usage::{ServiceTier, Unit, Usage};
 
 const INPUT: &str = "input_cost_per_token";

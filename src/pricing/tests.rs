@@ -1,3 +1,5 @@
+//! Prices of every family, looked up and charged.
+
 use proptest::prelude::*;
 
 use super::*;

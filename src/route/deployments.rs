@@ -7,14 +7,10 @@ use std::time::Duration;
 use super::balance::{self, Candidate, Health};
 use super::{Question, Route, RouteError, TryResult};
 use crate::config::{AwsConfig, Config, DeploymentConfig, IdentityConfig, RoutingConfig};
-use crate::domain::{Region, Service, UnixMicros};
+use crate::domain::{IdentityId, Region, Service, UnixMicros};
 
 /// Unlisted ARNs may name this many regions besides the default one; more are refused, to bound the table.
 const MAX_ARN_REGIONS: usize = 64;
-
-/// The place of an identity in the Signer's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct IdentityId(pub usize);
 
 /// Where a service of a deployment listens.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,14 +13,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::providers::Provider;
-use crate::domain::{Secret, Service, UnixMicros};
-use crate::route::IdentityId;
+use crate::domain::{IdentityId, Secret, Service, UnixMicros};
 
 /// Credentials are fetched anew this long before they expire (or at half of a shorter life).
 const REFRESH_AHEAD: Duration = Duration::from_secs(300);
 /// Credentials that carry no expiry may still change on disk or in a profile: looked at again this often.
 const RELOAD: Duration = Duration::from_secs(600);
-/// A failed fetch is tried again after this long, doubled each time up to [`LONGEST_BACK_OFF`].
+/// A failed refresh is tried again after this long, doubled each time up to [`LONGEST_BACK_OFF`].
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
 /// How long one fetch may take.
@@ -250,15 +249,25 @@ impl Keeper {
                 place.known.store(Arc::new(Known::Pair(Arc::new(keys(&pair, generation)))));
             }
             Err(reason) => {
-                *due = Instant::now()
-                    + (FIRST_BACK_OFF * 2u32.saturating_pow((*failures).min(10))).min(LONGEST_BACK_OFF);
+                let back_off =
+                    (FIRST_BACK_OFF * 2u32.saturating_pow((*failures).min(10))).min(LONGEST_BACK_OFF);
                 *failures += 1;
-                // The first failure of a gateway that never needs this identity is no news; later ones are not either.
-                log::warn!(identity = slot; "AWS credentials could not be fetched: {reason}");
-                let keeps_the_old = matches!(&**place.known.load(), Known::Pair(old) if still_valid(old));
-                if !keeps_the_old {
-                    place.known.store(Arc::new(Known::Failure { reason: reason.into(), at: Instant::now() }));
+                match &**place.known.load() {
+                    Known::Pair(old) => {
+                        *due = Instant::now() + back_off;
+                        log::warn!("AWS credentials could not be refreshed: {reason}");
+                        if still_valid(old) {
+                            place.fetches.send_modify(|count| *count += 1);
+                            return;
+                        }
+                    }
+                    // Perhaps nobody needs this identity: the next request for it asks again.
+                    Known::Nothing | Known::Failure { .. } => {
+                        *due = Instant::now() + RELOAD;
+                        log::info!("no AWS credentials yet: {reason}");
+                    }
                 }
+                place.known.store(Arc::new(Known::Failure { reason: reason.into(), at: Instant::now() }));
             }
         }
         place.fetches.send_modify(|count| *count += 1);

@@ -6,14 +6,12 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use actix_http::header::HeaderMap;
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use crate::domain::{Region, UnixMicros};
-use crate::operation::headers::must_sign;
 
 /// RFC 3986 unreserved characters stay.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -30,13 +28,13 @@ pub(super) struct Signable<'r> {
     pub(super) path: &'r str,
     /// As it goes over the wire, without the `?`.
     pub(super) query: &'r str,
-    /// All headers of the request, `host` included; those that must be signed are picked.
-    pub(super) headers: &'r HeaderMap,
+    /// The headers to sign, `host` among them: lower-case names, in any order.
+    pub(super) headers: Vec<(&'r str, &'r [u8])>,
     /// SHA-256 of the body, lower-case hexadecimal.
     pub(super) body_sha256: &'r str,
     pub(super) region: &'r Region,
     /// `signingName` of the service.
-    pub(super) service: &'r str,
+    pub(super) service: &'static str,
     pub(super) now: UnixMicros,
 }
 
@@ -52,7 +50,6 @@ impl SigningKeys {
         &mut self,
         access_key_id: &str,
         secret: &str,
-        service: &'static str,
         request: &Signable<'_>,
         amz_date: &str,
     ) -> String {
@@ -61,22 +58,15 @@ impl SigningKeys {
         let (canonical, signed_headers) = canonical_request(request);
         let hashed = hex::encode(Sha256::digest(canonical.as_bytes()));
         let to_sign = format!("AWS4-HMAC-SHA256\n{amz_date}\n{scope}\n{hashed}");
-        let key = self.key(access_key_id, secret, service, request, day);
+        let key = self.key(access_key_id, secret, request, day);
         let signature = calculate_signature(key, to_sign.as_bytes());
         format!(
             "AWS4-HMAC-SHA256 Credential={access_key_id}/{scope}, SignedHeaders={signed_headers}, Signature={signature}"
         )
     }
 
-    fn key(
-        &mut self,
-        access_key_id: &str,
-        secret: &str,
-        service: &'static str,
-        request: &Signable<'_>,
-        day: &str,
-    ) -> [u8; 32] {
-        let place = (access_key_id.to_owned(), request.region.clone(), service);
+    fn key(&mut self, access_key_id: &str, secret: &str, request: &Signable<'_>, day: &str) -> [u8; 32] {
+        let place = (access_key_id.to_owned(), request.region.clone(), request.service);
         if let Some((known_day, key)) = self.keys.get(&place)
             && known_day == day
         {
@@ -84,7 +74,7 @@ impl SigningKeys {
         }
         let time =
             SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(request.now.0).unwrap_or_default());
-        let derived = generate_signing_key(secret, time, request.region.as_str(), service);
+        let derived = generate_signing_key(secret, time, request.region.as_str(), request.service);
         let mut key = [0; 32];
         for (to, from) in key.iter_mut().zip(derived.as_ref()) {
             *to = *from;
@@ -114,12 +104,19 @@ pub(super) fn amz_date(now: UnixMicros) -> String {
 
 /// The canonical request, and the list of signed headers in it.
 fn canonical_request(request: &Signable<'_>) -> (String, String) {
-    let mut headers: Vec<(&str, String)> = Vec::with_capacity(8);
-    for name in request.headers.keys().filter(|name| must_sign(name.as_str())) {
-        let values = request.headers.get_all(name).map(|value| canonical_value(value.as_bytes()));
-        headers.push((name.as_str(), values.collect::<Vec<_>>().join(",")));
+    let mut headers: Vec<(&str, String)> = Vec::with_capacity(request.headers.len());
+    let mut listed = request.headers.clone();
+    listed.sort_by_key(|(name, _)| *name);
+    for (name, value) in listed {
+        let value = canonical_value(value);
+        match headers.last_mut() {
+            Some((last, values)) if *last == name => {
+                values.push(',');
+                values.push_str(&value);
+            }
+            _ => headers.push((name, value)),
+        }
     }
-    headers.sort_unstable();
     let signed = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
     let mut canonical = String::with_capacity(512);
     canonical.push_str(request.method);
@@ -187,7 +184,6 @@ fn canonical_value(value: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use actix_http::header::{HeaderName, HeaderValue};
     use aws_credential_types::Credentials;
     use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
     use aws_sigv4::sign::v4;
@@ -197,25 +193,28 @@ mod tests {
 
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
+    type Headers<'h> = [(&'h str, &'h str)];
+
     fn ours(
         method: &str,
         path: &str,
         query: &str,
-        headers: &HeaderMap,
+        headers: &Headers<'_>,
         body_sha256: &str,
         now: UnixMicros,
     ) -> String {
         let region: Region = "us-east-1".parse().unwrap();
-        let signable =
+        let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        let request =
             Signable { method, path, query, headers, body_sha256, region: &region, service: "bedrock", now };
-        SigningKeys::default().authorization("AKIDEXAMPLE", SECRET, "bedrock", &signable, &amz_date(now))
+        SigningKeys::default().authorization("AKIDEXAMPLE", SECRET, &request, &amz_date(now))
     }
 
     fn crates(
         method: &str,
         path: &str,
         query: &str,
-        headers: &HeaderMap,
+        headers: &Headers<'_>,
         body_sha256: &str,
         now: UnixMicros,
     ) -> String {
@@ -231,13 +230,9 @@ mod tests {
             .unwrap()
             .into();
         let uri = format!("http://h.example{path}{}{query}", if query.is_empty() { "" } else { "?" });
-        let listed: Vec<(&str, &str)> = headers
-            .iter()
-            .filter(|(name, _)| *name != "x-amz-date")
-            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
-            .collect();
+        let listed = headers.iter().copied().filter(|(name, _)| *name != "x-amz-date");
         let body = SignableBody::Precomputed(body_sha256.to_owned());
-        let request = SignableRequest::new(method, uri, listed.into_iter(), body).unwrap();
+        let request = SignableRequest::new(method, uri, listed, body).unwrap();
         let (instructions, _) = sign(request, &params).unwrap().into_parts();
         let authorization = instructions.headers().find(|(name, _)| *name == "authorization");
         authorization.unwrap().1.to_owned()
@@ -257,10 +252,13 @@ mod tests {
                 && t.match_indices('%').all(|(i, _)| t.get(i + 1..i + 3).is_some_and(|h| h.bytes().all(|b| b.is_ascii_hexdigit())));
             prop_assume!(valid_escapes(&path) && valid_escapes(&query));
             let now = UnixMicros(seconds * 1_000_000);
-            let mut headers = HeaderMap::new();
-            for (name, value) in [("host", "h.example"), ("content-type", "application/json"), ("x-amzn-bedrock-trace", &value), ("x-amz-date", &amz_date(now))] {
-                headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
-            }
+            let date = amz_date(now);
+            let headers = [
+                ("x-amzn-bedrock-trace", value.as_str()),
+                ("host", "h.example"),
+                ("content-type", "application/json"),
+                ("x-amz-date", date.as_str()),
+            ];
             let hash = hex::encode(Sha256::digest(&body));
             prop_assert_eq!(
                 ours("POST", &path, &query, &headers, &hash, now),
@@ -273,16 +271,13 @@ mod tests {
     fn the_signature_of_awss_own_example_comes_out() {
         // get-vanilla of AWS's SigV4 test suite, as documented with its example credentials.
         let now = UnixMicros(1_440_938_160_000_000);
-        let mut headers = HeaderMap::new();
-        headers.insert(HeaderName::from_static("host"), HeaderValue::from_static("example.amazonaws.com"));
-        headers.insert(HeaderName::from_static("x-amz-date"), HeaderValue::from_static("20150830T123600Z"));
         let region: Region = "us-east-1".parse().unwrap();
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let request = Signable {
             method: "GET",
             path: "/",
             query: "",
-            headers: &headers,
+            headers: vec![("x-amz-date", b"20150830T123600Z"), ("host", b"example.amazonaws.com")],
             body_sha256: empty,
             region: &region,
             service: "service",
@@ -290,7 +285,7 @@ mod tests {
         };
         let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
         let authorization =
-            SigningKeys::default().authorization("AKIDEXAMPLE", secret, "service", &request, &amz_date(now));
+            SigningKeys::default().authorization("AKIDEXAMPLE", secret, &request, &amz_date(now));
         let expected = "Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31";
         assert!(authorization.ends_with(expected), "{authorization}");
     }

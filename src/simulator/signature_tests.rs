@@ -73,6 +73,8 @@ proptest! {
         body in prop::collection::vec(any::<u8>(), 0..200),
         checksum_header in any::<bool>(),
     ) {
+        // The gateway lets no dot segment through, and AWS takes them out of the path it signs.
+        prop_assume!(!segments.iter().any(|segment| segment == "." || segment == ".."));
         let mut target = format!("/{}", segments.join("/"));
         if trailing && !segments.is_empty() {
             target.push('/');

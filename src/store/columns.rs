@@ -60,10 +60,19 @@ pub(super) fn from_json<T: serde::de::DeserializeOwned + Default>(text: &str) ->
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// A text that Postgres takes: it refuses NUL, which clients can send in names and tags.
-/// <https://www.postgresql.org/docs/current/datatype-character.html>
+/// Longest text kept, in bytes: an entry of a Postgres index holds 2,704, with a scope or a time beside the text.
+const MAX_TEXT: usize = 2_048;
+
+/// A text that both databases take, whatever a client sent as a name or tag. Postgres refuses NUL
+/// (<https://www.postgresql.org/docs/current/datatype-character.html>) and what does not fit into an index
+/// (<https://www.postgresql.org/docs/current/btree.html>), and one such row would hold up all that come after it.
 pub(super) fn storable(text: &str) -> String {
-    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text.to_owned() }
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = text.get(..end).unwrap_or_default();
+    if text.contains('\0') { text.replace('\0', "?") } else { text.to_owned() }
 }
 
 /// A count in a signed column; larger ones stay at the largest.

@@ -10,6 +10,10 @@ pub enum StoreError {
     /// No connection, or it broke.
     #[error("the database cannot be reached: {0}")]
     Unreachable(String),
+    /// The server is there and does not let bedgate in: wrong password, no such database, a certificate that is not
+    /// trusted. People mend that, not time; but they can while bedgate runs.
+    #[error("the database does not let bedgate in: {0}")]
+    NotAccepted(String),
     /// Every connection was busy, or the database did not answer, for the named limit of time.
     #[error("the database did not answer in time: {0}")]
     TimedOut(&'static str),
@@ -65,7 +69,7 @@ impl StoreError {
     /// Whether the same call may succeed later. Refused rows never will: drop them, loudly.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::TimedOut(_) | Self::Failed(_))
+        matches!(self, Self::Unreachable(_) | Self::NotAccepted(_) | Self::TimedOut(_) | Self::Failed(_))
     }
 }
 
@@ -99,7 +103,11 @@ impl From<QueryError> for StoreError {
 
 impl From<ConnectionError> for StoreError {
     fn from(error: ConnectionError) -> Self {
-        Self::Unreachable(with_causes(&error))
+        match error {
+            ConnectionError::InvalidConnectionUrl(reason) => Self::NotAccepted(reason),
+            ConnectionError::BadConnection(reason) => Self::Unreachable(reason),
+            other => Self::Unreachable(with_causes(&other)),
+        }
     }
 }
 

@@ -18,6 +18,14 @@ const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 /// it never changes.
 const ADVISORY_LOCK: i64 = 0x62_65_64_67_61_74_65;
 
+/// How long an instance waits for another one's migrations, and a migration for other users of a table.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '120s'";
+
+/// `IF NOT EXISTS` would ask for the right to create schemas even where somebody made this one for bedgate.
+const CREATE_SCHEMA: &str = "DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'bedgate') THEN CREATE SCHEMA bedgate; END IF;
+END $$";
+
 /// How often, and how far apart, the write-ahead log is asked for while another process holds the file.
 const WRITE_AHEAD_LOG_TRIES: u32 = 100;
 const WRITE_AHEAD_LOG_PAUSE: Duration = Duration::from_millis(50);
@@ -30,9 +38,10 @@ pub(super) fn migrate_postgres(
     conn: &mut AsyncConnectionWrapper<AsyncPgConnection>,
 ) -> Result<Vec<String>, StoreError> {
     conn.transaction(|conn| {
+        diesel::sql_query(LOCK_TIMEOUT).execute(conn)?;
         let lock = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
         diesel::sql_query(lock).execute(conn)?;
-        diesel::sql_query("CREATE SCHEMA IF NOT EXISTS bedgate").execute(conn)?;
+        diesel::sql_query(CREATE_SCHEMA).execute(conn)?;
         diesel::sql_query("SET LOCAL search_path TO bedgate").execute(conn)?;
         run_pending(conn, POSTGRES)
     })
@@ -80,4 +89,32 @@ where
     }
     let run = conn.run_pending_migrations(source).map_err(failed)?;
     Ok(run.iter().map(ToString::to_string).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_migration_can_be_undone_and_done_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("bedgate.sqlite");
+        let file = file.to_str().unwrap();
+        let done = migrate_sqlite(file).unwrap();
+        let mut conn = SqliteConnection::establish(file).unwrap();
+        let undone = conn.revert_all_migrations(SQLITE).unwrap();
+        assert_eq!(undone.len(), done.len());
+        assert_eq!(migrate_sqlite(file).unwrap(), done);
+    }
+
+    #[test]
+    fn both_databases_have_the_same_history() {
+        let postgres: Vec<Box<dyn diesel::migration::Migration<diesel::pg::Pg>>> =
+            POSTGRES.migrations().unwrap();
+        let sqlite: Vec<Box<dyn diesel::migration::Migration<diesel::sqlite::Sqlite>>> =
+            SQLITE.migrations().unwrap();
+        let postgres: Vec<String> = postgres.iter().map(|migration| migration.name().to_string()).collect();
+        let sqlite: Vec<String> = sqlite.iter().map(|migration| migration.name().to_string()).collect();
+        assert_eq!(postgres, sqlite);
+    }
 }

@@ -66,9 +66,29 @@ async fn connect(
     connector: MakeRustlsConnect,
 ) -> ConnectionResult<AsyncPgConnection> {
     let connected = config.connect(connector).await;
-    let (client, connection) =
-        connected.map_err(|error| ConnectionError::BadConnection(with_causes(&error)))?;
+    let (client, connection) = connected.map_err(connection_error)?;
     AsyncPgConnection::try_from_client_and_connection(client, connection).await
+}
+
+/// Tells a server that says no from one that is not there (yet).
+fn connection_error(error: tokio_postgres::Error) -> ConnectionError {
+    let reason = with_causes(&error);
+    // <https://www.postgresql.org/docs/current/errcodes-appendix.html>: invalid authorization, invalid catalog name,
+    // insufficient privilege.
+    let says_no = error
+        .code()
+        .is_some_and(|code| code.code().starts_with("28") || matches!(code.code(), "3D000" | "42501"));
+    if says_no || is_untrusted(&error) {
+        ConnectionError::InvalidConnectionUrl(reason)
+    } else {
+        ConnectionError::BadConnection(reason)
+    }
+}
+
+/// Whether the handshake failed for its contents, not for the network.
+fn is_untrusted(error: &tokio_postgres::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.and_then(std::io::Error::get_ref).is_some_and(|cause| cause.is::<rustls::Error>())
 }
 
 /// Waits, within limits, until the database answers: in a compose file both start at once.
@@ -78,6 +98,7 @@ pub(super) async fn wait_until_reachable(pool: &Pool<AsyncPgConnection>) -> Resu
     loop {
         match pool.get().await.map_err(StoreError::from) {
             Ok(_) => return Ok(()),
+            Err(error @ StoreError::NotAccepted(_)) => return Err(error),
             Err(error) if tokio::time::Instant::now() >= deadline => return Err(error),
             Err(error) => {
                 if !told {

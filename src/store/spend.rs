@@ -3,12 +3,14 @@
 mod insert_postgres;
 mod insert_sqlite;
 mod logs;
+mod reprice;
 mod rollup;
 mod row;
 mod since;
 
 use crate::event::SpendEvent;
 
+pub(super) use self::logs::SUM_OF_COST;
 pub use self::logs::{MAX_PAGE_SIZE, SpendFilter, SpendLogPage, SpendSum};
 pub use self::rollup::Scope;
 pub use self::row::SpendRow;

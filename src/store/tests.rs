@@ -1,16 +1,19 @@
 //! What both databases must do alike. SQLite always; Postgres where `BEDGATE_TEST_POSTGRES_URL` names a server on
 //! which databases may be made.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use diesel_async::SimpleAsyncConnection as _;
 use serde_json::json;
 
 use super::keys::{Change, KeyChange};
 use super::limit_set::LimitSet;
-use super::spend::Scope;
+use super::spend::{Scope, SpendSum};
 use super::{
-    InsertedSpend, KeyFilter, KeyPatch, KeyRecord, SpendFilter, Store, StoreError, TakenName, on_writer,
+    InsertedSpend, KeyFilter, KeyPatch, KeyRecord, SpendFilter, Store, StoreError, TakenName, follow_keys,
+    on_writer,
 };
 use crate::config::DatabaseConfig;
 use crate::domain::{EventId, KeyHash, NanoUsd, Secret, Service, UnixMicros};
@@ -23,6 +26,8 @@ const DAY: i64 = 86_400_000_000;
 
 /// A database of its own.
 struct TestDatabase {
+    /// The server and the database to drop in the end.
+    postgres: Option<(Store, String)>,
     directory: tempfile::TempDir,
     config: DatabaseConfig,
 }
@@ -30,7 +35,7 @@ struct TestDatabase {
 impl TestDatabase {
     fn sqlite() -> Self {
         let config = DatabaseConfig { url: None, pool_size: 4 };
-        Self { directory: tempfile::tempdir().unwrap(), config }
+        Self { postgres: None, directory: tempfile::tempdir().unwrap(), config }
     }
 
     async fn postgres() -> Option<Self> {
@@ -42,11 +47,17 @@ impl TestDatabase {
         let mut url = url::Url::parse(&server).unwrap();
         url.set_path(&database);
         let config = DatabaseConfig { url: Some(Secret::new(url.as_str())), pool_size: 4 };
-        Some(Self { directory: tempfile::tempdir().unwrap(), config })
+        Some(Self { postgres: Some((admin, database)), directory: tempfile::tempdir().unwrap(), config })
     }
 
     async fn open(&self) -> Store {
         Store::open(&self.config, self.directory.path()).await.unwrap()
+    }
+
+    async fn drop(self) {
+        if let Some((server, database)) = self.postgres {
+            execute(&server, format!("DROP DATABASE {database} WITH (FORCE)")).await.unwrap();
+        }
     }
 }
 
@@ -63,14 +74,17 @@ macro_rules! on_each_database {
         mod sqlite {
             $(#[tokio::test]
             async fn $name() {
-                super::$check(super::TestDatabase::sqlite()).await;
+                let database = super::TestDatabase::sqlite();
+                super::$check(&database).await;
+                database.drop().await;
             })*
         }
         mod postgres {
             $(#[tokio::test]
             async fn $name() {
                 if let Some(database) = super::TestDatabase::postgres().await {
-                    super::$check(database).await;
+                    super::$check(&database).await;
+                    database.drop().await;
                 }
             })*
         }
@@ -86,9 +100,11 @@ on_each_database! {
     texts_that_a_client_can_send_are_storable => odd_texts;
     a_key_lives_from_creation_to_deletion => key_life;
     changes_come_in_order_and_only_once => changes_in_order;
+    another_instance_follows_within_a_second => instances_follow;
     names_that_are_taken_are_named => taken_names;
     keys_are_listed_in_pages => key_pages;
     logs_are_filtered => logs_filtered;
+    what_had_no_price_is_charged_later_and_once => unpriced_is_charged;
 }
 
 fn change(at: UnixMicros) -> Change {
@@ -157,7 +173,7 @@ fn event(number: u64, payer: Payer) -> SpendEvent {
                 units: vec![(Unit::Query, 2)],
                 ..Usage::default()
             }),
-            basis: CostBasis::Exact,
+            basis: if number % 6 == 5 { CostBasis::Unpriced } else { CostBasis::Exact },
             price: None,
             cost: (number % 6 != 5).then(|| NanoUsd(i64::try_from(number).unwrap() + 1)),
             latency_us: 1_500,
@@ -171,7 +187,7 @@ fn events(count: u64) -> Vec<SpendEvent> {
     (0..count).map(|number| event(number, Payer::Key(KeyHash::of("one")))).collect()
 }
 
-async fn two_migrate_at_once(database: TestDatabase) {
+async fn two_migrate_at_once(database: &TestDatabase) {
     let (one, two) = (database.open().await, database.open().await);
     let (first, second) = tokio::join!(one.migrate(), two.migrate());
     let (first, second) = (first.unwrap(), second.unwrap());
@@ -181,7 +197,7 @@ async fn two_migrate_at_once(database: TestDatabase) {
     assert_eq!(one.load_keys().await.unwrap().keys, vec![]);
 }
 
-async fn newer_is_refused(database: TestDatabase) {
+async fn newer_is_refused(database: &TestDatabase) {
     let store = database.open().await;
     store.migrate().await.unwrap();
     let later = "INSERT INTO bedgate.__diesel_schema_migrations (version) VALUES ('29991231000000')";
@@ -192,7 +208,7 @@ async fn newer_is_refused(database: TestDatabase) {
     assert!(error.to_string().contains("newer than this bedgate"), "{error}");
 }
 
-async fn events_are_idempotent(database: TestDatabase) {
+async fn events_are_idempotent(database: &TestDatabase) {
     let store = database.open().await;
     store.migrate().await.unwrap();
     let all = events(20);
@@ -205,6 +221,10 @@ async fn events_are_idempotent(database: TestDatabase) {
     let nothing = store.insert_spend(&[]).await.unwrap();
     assert_eq!(nothing, InsertedSpend::default());
     assert_sums(&store, &all).await;
+}
+
+async fn sums(store: &Store, scope: Scope) -> BTreeMap<String, SpendSum> {
+    store.spend_sums(scope, 1_000).await.unwrap().into_iter().collect()
 }
 
 /// The sums of every scope are those of these events, whatever the days.
@@ -220,7 +240,7 @@ async fn assert_sums(store: &Store, events: &[SpendEvent]) {
         }
     };
     for scope in [Scope::Key, Scope::Team, Scope::User, Scope::EndUser, Scope::Model, Scope::KeyModel] {
-        let mut expected = std::collections::BTreeMap::<String, super::spend::SpendSum>::new();
+        let mut expected = BTreeMap::<String, SpendSum>::new();
         for event in events {
             let Some(name) = name(scope, event) else { continue };
             let sum = expected.entry(name).or_default();
@@ -229,11 +249,30 @@ async fn assert_sums(store: &Store, events: &[SpendEvent]) {
             sum.tokens += i64::try_from(usage.input_tokens + 13).unwrap();
             sum.cost = sum.cost.saturating_add(event.ended.cost.unwrap_or_default());
         }
-        assert_eq!(store.spend_sums(scope, None).await.unwrap(), expected, "{scope:?}");
+        assert_eq!(sums(store, scope).await, expected, "{scope:?}");
     }
 }
 
-async fn sums_match(database: TestDatabase) {
+async fn unpriced_is_charged(database: &TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let mut all = events(12);
+    store.insert_spend(&all).await.unwrap();
+    let first = store.unpriced(None, 1).await.unwrap();
+    let rest = store.unpriced(first.last().map(|row| row.id), 100).await.unwrap();
+    assert_eq!((first.len(), rest.len()), (1, 1));
+    for row in first.into_iter().chain(rest) {
+        let event = all.iter_mut().find(|event| event.begun.id == row.id.0).unwrap();
+        assert_eq!(row.usage(), event.ended.usage);
+        assert!(store.reprice(row.clone(), NanoUsd(7), None).await.unwrap());
+        assert!(!store.reprice(row, NanoUsd(7), None).await.unwrap(), "a second time changes nothing");
+        event.ended.cost = Some(NanoUsd(7));
+    }
+    assert_eq!(store.unpriced(None, 100).await.unwrap(), []);
+    assert_sums(&store, &all).await;
+}
+
+async fn sums_match(database: &TestDatabase) {
     let store = database.open().await;
     store.migrate().await.unwrap();
     let mut all = events(60);
@@ -241,21 +280,18 @@ async fn sums_match(database: TestDatabase) {
     all.push(event(62, Payer::Anonymous));
     all.push(SpendEvent::interrupted(Begun { estimate: Some(NanoUsd(7)), ..event(63, Payer::Master).begun }));
     store.insert_spend(&all).await.unwrap();
-    let mut counted = all.clone();
-    // An interrupted event has no usage: the helper adds the same 13 tokens to each.
-    counted.pop();
-    let sums = store.spend_sums(Scope::Key, Some(Payer::MASTER.to_owned())).await.unwrap();
-    assert_eq!(sums.len(), 1);
-    assert_eq!(sums[Payer::MASTER].requests, 2);
-    assert_eq!(sums[Payer::MASTER].cost, NanoUsd(62 + 7));
+    let of_keys = sums(&store, Scope::Key).await;
+    assert_eq!((of_keys[Payer::MASTER].requests, of_keys[Payer::MASTER].cost), (2, NanoUsd(62 + 7)));
+    let most = store.spend_sums(Scope::Key, 1).await.unwrap();
+    assert_eq!(most, [(KeyHash::of("one").to_string(), of_keys[&KeyHash::of("one").to_string()].clone())]);
     let total: i64 = all.iter().filter_map(|event| event.ended.cost).map(|cost| cost.0).sum();
     for scope in [Scope::Key, Scope::Model] {
-        let sums = store.spend_sums(scope, None).await.unwrap();
-        assert_eq!(sums.values().map(|sum| sum.cost.0).sum::<i64>(), total);
+        assert_eq!(sums(&store, scope).await.values().map(|sum| sum.cost.0).sum::<i64>(), total);
     }
+    assert_eq!(store.total_spend().await.unwrap(), NanoUsd(total));
 }
 
-async fn inserters_overlap(database: TestDatabase) {
+async fn inserters_overlap(database: &TestDatabase) {
     let (one, two) = (database.open().await, database.open().await);
     one.migrate().await.unwrap();
     let all = events(400);
@@ -276,25 +312,34 @@ async fn inserters_overlap(database: TestDatabase) {
     assert_sums(&one, &all).await;
 }
 
-async fn odd_texts(database: TestDatabase) {
+async fn odd_texts(database: &TestDatabase) {
     let store = database.open().await;
     store.migrate().await.unwrap();
     let mut odd = event(1, Payer::Anonymous);
     odd.begun.end_user = Some("a\0b'); DROP TABLE keys; --".to_owned());
     odd.begun.tags = vec!["nul \0, quote \", snowman \u{2603}".to_owned()];
     odd.begun.operation = "\0".to_owned();
+    // Too long for an index of Postgres, and not to be compressed.
+    let noise: String =
+        (0..400_u64).map(|number| EventId::at(UnixMicros(number.cast_signed())).to_string()).collect();
+    odd.begun.team_id = Some(noise.clone());
+    odd.begun.user_id = Some(format!("{}\u{2603}", &noise[..2_046]));
+    odd.begun.call_id = Some(noise.clone());
+    odd.begun.model_id = Some(noise);
     odd.ended.usage = Some(Usage { input_tokens: u64::MAX, ..Usage::default() });
     odd.ended.status = u16::MAX;
     odd.ended.latency_us = u64::MAX;
     assert_eq!(store.insert_spend(std::slice::from_ref(&odd)).await.unwrap().inserted, 1);
     let page = store.spend_logs(SpendFilter::default(), 1, 10).await.unwrap();
-    assert_eq!(page.events[0].end_user.as_deref(), Some("a\u{fffd}b'); DROP TABLE keys; --"));
+    assert_eq!(page.events[0].end_user.as_deref(), Some("a?b'); DROP TABLE keys; --"));
     let tags: Vec<String> = serde_json::from_str(&page.events[0].tags).unwrap();
-    assert_eq!(tags, odd.begun.tags);
+    assert_eq!(tags, ["nul ?, quote \", snowman \u{2603}"]);
+    assert_eq!(page.events[0].user_id.as_ref().unwrap().len(), 2_046);
+    execute(&store, "SELECT * FROM bedgate.spend".to_owned()).await.unwrap();
     assert_eq!(page.events[0].input_tokens, Some(i64::MAX));
 }
 
-async fn key_life(database: TestDatabase) {
+async fn key_life(database: &TestDatabase) {
     let store = database.open().await;
     store.migrate().await.unwrap();
     let made = store.create_key(key("one"), NanoUsd(1_000), change(NOON)).await.unwrap();
@@ -318,7 +363,7 @@ async fn key_life(database: TestDatabase) {
     assert_eq!(store.find_key(expected.hash).await.unwrap(), None);
     assert_eq!(store.load_keys().await.unwrap().keys, vec![]);
     // Its spend stays, and the key can be made again.
-    assert_eq!(store.spend_sums(Scope::Key, None).await.unwrap().len(), 1);
+    assert_eq!(sums(&store, Scope::Key).await.len(), 1);
     store.create_key(key("one"), NanoUsd::ZERO, change(later)).await.unwrap();
 
     let audit: Vec<(String, Option<String>, Option<String>)> = on_writer!(store, |conn| {
@@ -336,7 +381,7 @@ async fn key_life(database: TestDatabase) {
     assert!(audit[1].2.as_ref().unwrap().contains(&expected.hash.to_string()));
 }
 
-async fn changes_in_order(database: TestDatabase) {
+async fn changes_in_order(database: &TestDatabase) {
     let (store, other) = (database.open().await, database.open().await);
     store.migrate().await.unwrap();
     let start = other.load_keys().await.unwrap().revision;
@@ -358,7 +403,23 @@ async fn changes_in_order(database: TestDatabase) {
     assert_eq!(other.load_keys().await.unwrap().revision, 5);
 }
 
-async fn taken_names(database: TestDatabase) {
+async fn instances_follow(database: &TestDatabase) {
+    let (store, other) = (database.open().await, database.open().await);
+    store.migrate().await.unwrap();
+    let start = other.load_keys().await.unwrap().revision;
+    let (seen, mut seeing) = tokio::sync::mpsc::unbounded_channel();
+    let following = tokio::spawn(follow_keys(other, start, move |changes| seen.send(changes).unwrap()));
+    let mut next =
+        async || tokio::time::timeout(Duration::from_secs(5), seeing.recv()).await.unwrap().unwrap();
+    let one = store.create_key(key("one"), NanoUsd::ZERO, change(NOON)).await.unwrap();
+    assert_eq!(next().await, vec![KeyChange::put(one.clone())]);
+    store.delete_keys(vec![one.hash], change(NOON)).await.unwrap();
+    assert_eq!(next().await, vec![KeyChange::Removed { hash: one.hash, revision: 2 }]);
+    following.abort();
+    assert!(following.await.unwrap_err().is_cancelled());
+}
+
+async fn taken_names(database: &TestDatabase) {
     let store = database.open().await;
     store.migrate().await.unwrap();
     store.create_key(key("one"), NanoUsd::ZERO, change(NOON)).await.unwrap();
@@ -375,7 +436,7 @@ async fn taken_names(database: TestDatabase) {
     assert_eq!(store.load_keys().await.unwrap().revision, 2);
 }
 
-async fn key_pages(database: TestDatabase) {
+async fn key_pages(database: &TestDatabase) {
     let store = database.open().await;
     store.migrate().await.unwrap();
     for number in 0..7 {
@@ -393,7 +454,7 @@ async fn key_pages(database: TestDatabase) {
     assert_eq!(by_alias, vec![KeyHash::of("5")]);
 }
 
-async fn logs_filtered(database: TestDatabase) {
+async fn logs_filtered(database: &TestDatabase) {
     let store = database.open().await;
     store.migrate().await.unwrap();
     let mut all = events(24);
@@ -428,4 +489,35 @@ async fn logs_filtered(database: TestDatabase) {
     assert_eq!((newest.id.0, newest.deployment.as_str()), (all[24].begun.id, "second"));
     assert_eq!((newest.region.as_str(), newest.units.as_deref()), ("us-east-1", Some("{\"query\":2}")));
     execute(&store, "SELECT * FROM bedgate.spend".to_owned()).await.unwrap();
+}
+
+/// Connections that the server closed are replaced without anybody noticing but the call under way.
+#[tokio::test]
+async fn a_pool_outlives_the_connections_it_loses() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let all = events(6);
+    store.insert_spend(&all[..3]).await.unwrap();
+    let (server, name) = database.postgres.as_ref().unwrap();
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname";
+    execute(server, format!("{cut} = '{name}' AND pid <> pg_backend_pid()")).await.unwrap();
+    let mut tries = 0;
+    while let Err(error) = store.insert_spend(&all).await {
+        assert!(error.is_transient(), "{error}");
+        tries += 1;
+        assert!(tries < 3, "{error}");
+    }
+    assert_sums(&store, &all).await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_a_transient_error() {
+    let url = Some(Secret::new("postgres://u:secret@127.0.0.1:1/d"));
+    let pool = super::postgres::pool(url.as_ref().unwrap(), 1, tokio::runtime::Handle::current()).unwrap();
+    let error = StoreError::from(pool.get().await.err().unwrap());
+    assert!(error.is_transient());
+    assert!(error.to_string().contains("refused"), "{error}");
+    assert!(!error.to_string().contains("secret"), "{error}");
 }

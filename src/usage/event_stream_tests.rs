@@ -1,3 +1,5 @@
+//! The frame reader against frames that AWS's own crate encoded, in pieces of any size.
+
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use proptest::prelude::*;

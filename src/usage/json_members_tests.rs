@@ -1,3 +1,5 @@
+//! The member picker against serde_json, and on what serde_json never sees.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Answers as AWS sends them, in pieces of any size, and what is read of them.
+
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use base64::Engine as _;

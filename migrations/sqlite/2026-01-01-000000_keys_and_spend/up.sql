@@ -95,6 +95,9 @@ CREATE INDEX spend_events_payer ON spend_events (payer, started_at);
 CREATE INDEX spend_events_user ON spend_events (user_id, started_at) WHERE user_id IS NOT NULL;
 CREATE INDEX spend_events_call_id ON spend_events (call_id) WHERE call_id IS NOT NULL;
 
+-- Those whose price is missing, to list them and to price them later.
+CREATE INDEX spend_events_unpriced ON spend_events (id) WHERE cost_basis = 'unpriced';
+
 -- Sums per day of what spend_events holds, raised in the same transaction.
 CREATE TABLE spend_rollups (
     -- key, team, user, end_user or model

@@ -12,7 +12,7 @@ const MAX_ECHO: usize = 256;
 
 /// Why an admin call is refused.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AdminError {
+pub(in crate::http) enum AdminError {
     /// Nobody can be told from anybody.
     #[error("keys and spend need a master key: set general_settings.master_key or BEDGATE_MASTER_KEY")]
     NoMasterKey,
@@ -51,7 +51,7 @@ pub(super) enum AdminError {
 
 /// One field that is not as it should be, in the words of FastAPI.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct FieldFault {
+pub(in crate::http) struct FieldFault {
     kind: &'static str,
     place: Vec<Value>,
     message: String,

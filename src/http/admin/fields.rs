@@ -197,6 +197,11 @@ impl Fields {
         None
     }
 
+    /// Notes a field that was read and would not be enforced.
+    pub(super) fn refuse(&mut self, field: &str) {
+        self.refused.push(field.to_owned());
+    }
+
     /// Whether a fault was noted.
     pub(super) fn has_faults(&self) -> bool {
         !self.faults.is_empty()
@@ -225,6 +230,11 @@ impl Fields {
     }
 
     fn short(&mut self, place: Vec<Value>, text: String, max_length: usize) -> Option<String> {
+        if text.chars().any(char::is_control) {
+            let message = "String should have no control characters";
+            self.faults.push(FieldFault::new("value_error", place, message, &Value::Null));
+            return None;
+        }
         if text.chars().count() <= max_length {
             return Some(text);
         }

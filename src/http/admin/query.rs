@@ -30,6 +30,9 @@ impl Query {
     /// A text.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         let value = self.parameters.remove(name)?;
+        if value.chars().any(char::is_control) {
+            return self.fault(name, "value_error", "String should have no control characters", &Value::Null);
+        }
         if value.len() > MAX_VALUE {
             let message = format!("String should have at most {MAX_VALUE} characters");
             return self.fault(name, "string_too_long", &message, &Value::Null);

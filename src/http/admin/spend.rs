@@ -1,7 +1,5 @@
 //! Spend for people and dashboards: single requests, sums per key, the sum of all.
 
-use std::cmp::Reverse;
-
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
@@ -10,9 +8,10 @@ use super::caller::{AdminCaller, hash_of};
 use super::error::AdminError;
 use super::query::Query;
 use super::{duration, show};
-use crate::domain::{KeyHash, NanoUsd};
+use crate::domain::{EventId, KeyHash, NanoUsd};
 use crate::event::Payer;
 use crate::store::SpendFilter;
+use crate::store::columns::StoredEventId;
 use crate::store::spend::{MAX_PAGE_SIZE, Scope};
 
 /// Requests on a page, unless asked otherwise.
@@ -53,16 +52,30 @@ fn payer_name(key: &str) -> String {
     if is_fixed { key.to_owned() } else { hash_of(key).to_string() }
 }
 
+/// `GET /spend/unpriced`: requests whose price nobody knew, oldest first; `bedgate reprice` charges them.
+pub(super) async fn unpriced(
+    state: web::Data<AdminState>,
+    req: HttpRequest,
+) -> Result<HttpResponse, AdminError> {
+    AdminCaller::master(&state, &req)?;
+    let mut query = Query::parse(req.query_string());
+    let size = query.number("page_size", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
+    let after = query.parsed("after", "the request_id of the last one seen", |text| {
+        text.parse().ok().map(|id| StoredEventId(EventId(id)))
+    });
+    query.finish()?;
+    let rows = state.store.unpriced(after, size).await?;
+    Ok(HttpResponse::Ok().json(rows.iter().map(show::spend_log).collect::<Vec<_>>()))
+}
+
 /// `GET /spend/keys`: who spent most.
 pub(super) async fn keys(state: web::Data<AdminState>, req: HttpRequest) -> Result<HttpResponse, AdminError> {
     AdminCaller::master(&state, &req)?;
     let mut query = Query::parse(req.query_string());
     let limit = query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
     query.finish()?;
-    let sums = state.store.spend_sums(Scope::Key, None).await?;
-    let mut sums: Vec<_> = sums.into_iter().collect();
-    sums.sort_by_key(|(_, sum)| Reverse(sum.cost));
-    let shown = sums.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|(payer, sum)| {
+    let sums = state.store.spend_sums(Scope::Key, limit).await?;
+    let shown = sums.iter().map(|(payer, sum)| {
         let key = KeyHash::from_hex(payer).and_then(|hash| state.keys.find(&hash));
         json!({
             "token": payer,
@@ -85,8 +98,28 @@ pub(super) async fn global(
 ) -> Result<HttpResponse, AdminError> {
     AdminCaller::master(&state, &req)?;
     Query::parse(req.query_string()).finish()?;
-    // Each request has exactly one model, and there are fewer models than keys.
-    let sums = state.store.spend_sums(Scope::Model, None).await?;
-    let total = sums.values().fold(NanoUsd::ZERO, |total, sum| total.saturating_add(sum.cost));
-    Ok(HttpResponse::Ok().json(json!({"spend": total.as_usd(), "max_budget": null})))
+    let total = state.store.total_spend().await?;
+    let max_budget = state.limits.gateway_budget().map(NanoUsd::as_usd);
+    Ok(HttpResponse::Ok().json(json!({"spend": total.as_usd(), "max_budget": max_budget})))
+}
+
+/// `GET /spend/users`: whose keys spent most.
+pub(super) async fn users(
+    state: web::Data<AdminState>,
+    req: HttpRequest,
+) -> Result<HttpResponse, AdminError> {
+    AdminCaller::master(&state, &req)?;
+    let mut query = Query::parse(req.query_string());
+    let limit = query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
+    query.finish()?;
+    let sums = state.store.spend_sums(Scope::User, limit).await?;
+    let shown = sums.into_iter().map(|(user, sum)| {
+        json!({
+            "user_id": user,
+            "spend": sum.cost.as_usd(),
+            "requests": sum.requests,
+            "total_tokens": sum.tokens,
+        })
+    });
+    Ok(HttpResponse::Ok().json(shown.collect::<Vec<Value>>()))
 }

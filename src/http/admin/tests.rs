@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::{AdminState, MAX_BODY, configure};
 use crate::auth::{Authenticator, KeyDirectory};
-use crate::config::DatabaseConfig;
+use crate::config::{BudgetsConfig, DatabaseConfig};
 use crate::domain::{EventId, KeyHash, NanoUsd, Secret, Service, UnixMicros};
 use crate::event::{Attempt, Begun, CostBasis, Ended, Outcome, Payer, SpendEvent};
+use crate::limits::LimitTable;
 use crate::store::Store;
 use crate::usage::Usage;
 
@@ -36,7 +37,9 @@ impl Gateway {
         let keys = Arc::new(KeyDirectory::default());
         let master_key = master_key.map(Secret::new);
         let authenticator = Arc::new(Authenticator::new(master_key.as_ref(), None, Arc::clone(&keys)));
-        Self { _directory: directory, state: AdminState { store, keys, authenticator } }
+        let limits = LimitTable::new(store.clone(), &BudgetsConfig::default(), Arc::default());
+        let limits = Arc::new(limits);
+        Self { _directory: directory, state: AdminState { store, keys, limits, authenticator } }
     }
 
     /// Sends a call as the holder of this key.
@@ -185,6 +188,7 @@ async fn bad_bodies_are_named_field_by_field() {
         (json!({"spend": 1e300}), 422, "too large"),
         (json!({"spend": "1"}), 422, "float_type"),
         (json!({"key_alias": long}), 422, "string_too_long"),
+        (json!({"key_alias": "a\u{0}"}), 422, "control characters"),
         (json!([1]), 422, "model_attributes_type"),
     ];
     for (body, status, expected) in cases {
@@ -332,6 +336,7 @@ async fn spend_is_shown_from_the_database() {
         assert_eq!(logs.as_array().unwrap().len(), expected, "{query}");
     }
     assert_eq!(gateway.get(MASTER, "/spend/logs?start_date=soon").await.0.as_u16(), 422);
+    assert_eq!(gateway.get(MASTER, "/spend/logs?user_id=%00").await.0.as_u16(), 422);
     let (_, mut logs) = gateway.get(MASTER, &format!("/spend/logs?api_key={key}")).await;
     for (field, shown) in [("api_key", "[hash]"), ("request_id", "[id]")] {
         logs[0][field] = json!(shown);

@@ -8,6 +8,7 @@ use actix_web::HttpResponse;
 use super::Admitted;
 use super::relay::Relayed;
 use crate::domain::UnixMicros;
+use crate::error::ErrorShape;
 use crate::http::Worker;
 use crate::meter::{Account, Ending, MeteredBody};
 use crate::operation::headers::{is_named_in_connection, may_return};
@@ -48,7 +49,9 @@ pub(super) fn to_client(
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         || length == Some(0);
     if has_no_body {
-        account.end(Ending::Whole);
+        if !account.end(Ending::Whole) {
+            return super::journal_is_full().answer(&admitted.id.to_string(), ErrorShape::Aws);
+        }
         return match length {
             Some(length) if length > 0 => response.no_chunking(length).body(()),
             _ => response.finish(),

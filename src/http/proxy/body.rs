@@ -1,9 +1,13 @@
 //! Step 5: the request's body, read after the key was checked, bounded, hashed while it arrives.
 
+use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use actix_http::body::{BodySize, BoxBody, MessageBody};
 use actix_http::header;
-use actix_web::{HttpRequest, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use sha2::{Digest, Sha256};
@@ -22,10 +26,30 @@ pub(super) struct Body {
     _held: BufferedBytes,
 }
 
+/// What goes to AWS: bytes and their hash.
+pub(super) type Sent = (Bytes, Arc<str>);
+
+impl Body {
+    /// The body as it came.
+    pub(super) fn as_it_is(&self) -> Sent {
+        (self.bytes.clone(), Arc::clone(&self.sha256))
+    }
+
+    /// The body with another text in place of the JSON string that stands at `span`; every other byte stays.
+    pub(super) fn with_string(&self, span: Range<usize>, text: &str) -> Sent {
+        let literal = serde_json::Value::from(text).to_string();
+        let before = self.bytes.get(..span.start).unwrap_or_default();
+        let after = self.bytes.get(span.end..).unwrap_or_default();
+        let bytes = Bytes::from([before, literal.as_bytes(), after].concat());
+        let sha256 = hex::encode(Sha256::digest(&bytes)).into();
+        (bytes, sha256)
+    }
+}
+
 /// Reads the body.
 pub(super) async fn read(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     worker: &Worker,
 ) -> Result<Body, GatewayError> {
     let limits = &worker.shared.config.limits;
@@ -43,7 +67,7 @@ pub(super) async fn read(
 }
 
 async fn collect(
-    mut payload: web::Payload,
+    payload: &mut web::Payload,
     mut held: BufferedBytes,
     limit: usize,
     declared: Option<usize>,
@@ -60,8 +84,9 @@ async fn collect(
         }
         if !held.take(chunk.len()) {
             return Err(GatewayError::Overloaded {
-                reason: "the gateway holds as many request bytes as it may (bedgate_settings.limits.max_buffered_bytes)"
-                    .into(),
+                reason:
+                    "the gateway holds as many request bytes as it may (bedgate_settings.limits.max_buffered)"
+                        .into(),
                 retry_after: std::time::Duration::from_secs(1),
             });
         }
@@ -79,4 +104,28 @@ async fn collect(
     }
     let bytes = if gathered.is_empty() { first } else { gathered.freeze() };
     Ok(Body { bytes, sha256: hex::encode(hash.finalize()).into(), _held: held })
+}
+
+/// An answer to a request whose body may not have been read to its end: while the rest is held, actix takes it for
+/// unread, and closes the connection soon after the answer. Let go of before, it would be read and thrown away for as
+/// long as the client likes to send.
+pub(super) fn with_unread(answer: HttpResponse, unread: web::Payload) -> HttpResponse {
+    answer.map_body(|_, answer| BoxBody::new(WithUnread { answer, _unread: unread }))
+}
+
+struct WithUnread {
+    answer: BoxBody,
+    _unread: web::Payload,
+}
+
+impl MessageBody for WithUnread {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.answer.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.answer).poll_next(cx)
+    }
 }

@@ -1,9 +1,8 @@
 //! Steps 6 to 8: deployment, signature, AWS; on a failure that another deployment may not have, the next one.
 
-use std::sync::Arc;
-
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::body::Sent;
 use super::{Admitted, journal_is_full};
 use crate::domain::UnixMicros;
 use crate::error::GatewayError;
@@ -202,17 +201,17 @@ impl Attempts<'_> {
         let (admitted, deployment) = (self.admitted, &route.deployment);
         let service = admitted.call.service;
         let endpoint = deployment.endpoint(service).ok_or(TryFailure::Sign(SignError::Stopped))?;
+        let (body, body_sha256) = body_for(admitted, route);
         let order = SigningOrder {
             identity: deployment.identity,
             region: deployment.region.clone(),
             service,
             head: head(admitted, route, endpoint),
-            body_sha256: Arc::clone(&admitted.body.sha256),
+            body_sha256,
             now: UnixMicros::now(),
         };
         let signed = self.worker.signer.sign(order).await.map_err(TryFailure::Sign)?;
         self.open_account(route).map_err(TryFailure::Journal)?;
-        let body = admitted.body.bytes.clone();
         let sent = self.worker.upstream.send(endpoint, signed.head, body, deployment.timeout).await;
         if let Some(account) = &mut self.account {
             account.tried(deployment, sent.as_ref().map_or(0, |answer| answer.status().as_u16()));
@@ -309,6 +308,16 @@ fn begun(admitted: &Admitted<'_>, route: &Route, worker: &Worker, request: &Requ
             request.likely_input_tokens(),
             request.max_output_tokens,
         ),
+    }
+}
+
+/// The client's bytes, but for the model name where the body is its place.
+fn body_for(admitted: &Admitted<'_>, route: &Route) -> Sent {
+    match (&admitted.model_in_body, &route.model_id) {
+        (Some(span), Some(id)) if admitted.model != route.model_id => {
+            admitted.body.with_string(span.clone(), id)
+        }
+        _ => admitted.body.as_it_is(),
     }
 }
 

@@ -82,10 +82,7 @@ impl Outgoing<'_> {
 
     async fn deliver_pieces(&mut self, pieces: &[Bytes], delivery: &Delivery) -> io::Result<bool> {
         for (index, piece) in pieces.iter().enumerate() {
-            if let Some((_, silence)) = delivery.stall.filter(|(after, _)| *after == index) {
-                self.flush().await?;
-                self.connection.pause(silence).await?;
-            }
+            self.stall(delivery, index).await?;
             let half = piece.get(..piece.len() / 2).unwrap_or_default();
             match delivery.end {
                 End::AfterPieces { pieces, reset } if pieces <= index => {
@@ -115,6 +112,7 @@ impl Outgoing<'_> {
                 }
             }
         }
+        self.stall(delivery, pieces.len()).await?;
         if let End::AfterPieces { reset, .. } = delivery.end {
             self.flush().await?;
             return self.cut(reset).await;
@@ -122,6 +120,13 @@ impl Outgoing<'_> {
         self.push(b"0\r\n\r\n").await?;
         self.flush().await?;
         Ok(true)
+    }
+
+    /// Falls silent after so many pieces, where a fault wants it; after the last one, before the body's end.
+    async fn stall(&mut self, delivery: &Delivery, after: usize) -> io::Result<()> {
+        let Some((_, silence)) = delivery.stall.filter(|(pieces, _)| *pieces == after) else { return Ok(()) };
+        self.flush().await?;
+        self.connection.pause(silence).await
     }
 
     async fn push_chunk(&mut self, piece: &[u8], announced: usize) -> io::Result<()> {

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
 
 use super::row::KeyRow;
@@ -10,7 +12,7 @@ use super::{KeyDetails, KeyRecord};
 use crate::domain::{KeyHash, NanoUsd};
 use crate::store::error::StoreError;
 use crate::store::schema::{keys, spend_rollups};
-use crate::store::spend::Scope;
+use crate::store::spend::{SUM_OF_COST, Scope};
 use crate::store::{Store, on_reader};
 
 /// The most keys on one page.
@@ -82,15 +84,12 @@ impl Store {
             let spent: HashMap<String, i64> = spend_rollups::table
                 .filter(spend_rollups::scope.eq(Scope::Key.as_str()))
                 .filter(spend_rollups::name.eq_any(names))
-                .select((spend_rollups::name, spend_rollups::cost_nano))
+                .group_by(spend_rollups::name)
+                .select((spend_rollups::name, sql::<BigInt>(SUM_OF_COST)))
                 .load::<(String, i64)>(conn)
                 .await?
                 .into_iter()
-                .fold(HashMap::new(), |mut sums, (name, cost)| {
-                    let sum: &mut i64 = sums.entry(name).or_default();
-                    *sum = sum.saturating_add(cost);
-                    sums
-                });
+                .collect();
             let details = |(record, carried, updated_by): (KeyRecord, i64, Option<String>)| {
                 let spent = spent.get(&record.hash.to_string()).copied().unwrap_or_default();
                 KeyDetails { record, updated_by, spend: NanoUsd(carried).saturating_add(NanoUsd(spent)) }

@@ -325,3 +325,112 @@ fn decoded(text: &str, what: &'static str) -> Result<String, DatabaseUrlError> {
     let text = percent_decode_str(text).decode_utf8().map_err(|_| DatabaseUrlError::Encoding(what))?;
     Ok(text.into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a connection would use, on one line.
+    fn shown(url: &str) -> String {
+        let url: DatabaseUrl = match url.parse() {
+            Ok(url) => url,
+            Err(error) => return format!("error: {error}"),
+        };
+        let config = &url.config;
+        let hosts: Vec<String> = config.get_hosts().iter().map(|host| format!("{host:?}")).collect();
+        let password = config.get_password().map(|password| String::from_utf8_lossy(password).into_owned());
+        let mut text = format!(
+            "{}:{}@{}:{:?}/{} {:?}",
+            config.get_user().unwrap_or("-"),
+            password.as_deref().unwrap_or("-"),
+            hosts.join(","),
+            config.get_ports(),
+            config.get_dbname().unwrap_or("-"),
+            url.trust,
+        );
+        if config.get_ssl_mode() != SslMode::Prefer {
+            text.push_str(&format!(" {:?}", config.get_ssl_mode()));
+        }
+        if let Some(file) = &url.root_certificates {
+            text.push_str(&format!(" root={}", file.display()));
+        }
+        if let Some((certificate, key)) = &url.client_certificate {
+            text.push_str(&format!(" client={},{}", certificate.display(), key.display()));
+        }
+        if !url.ignored.is_empty() {
+            text.push_str(&format!(" ignored={}", url.ignored.join(",")));
+        }
+        text
+    }
+
+    #[test]
+    fn urls_are_read_as_libpq_and_prisma_write_them() {
+        let cases = [
+            ("postgres://u:p@h/d", "u:p@Tcp(\"h\"):[5432]/d AnyCertificate"),
+            ("postgresql://u@h:6432/d", "u:-@Tcp(\"h\"):[6432]/d AnyCertificate"),
+            ("postgres://h", "-:-@Tcp(\"h\"):[5432]/- AnyCertificate"),
+            ("postgres://u%40x:p%2F%3A%40%25@h/my%20db", "u@x:p/:@%@Tcp(\"h\"):[5432]/my db AnyCertificate"),
+            ("postgres://u:p@ss@h/d", "u:p@ss@Tcp(\"h\"):[5432]/d AnyCertificate"),
+            ("postgres://u:a:b@h/d", "u:a:b@Tcp(\"h\"):[5432]/d AnyCertificate"),
+            ("postgres://u@[::1]:5433/d", "u:-@Tcp(\"::1\"):[5433]/d AnyCertificate"),
+            ("postgres://u@a:1,b/d", "u:-@Tcp(\"a\"),Tcp(\"b\"):[1, 5432]/d AnyCertificate"),
+            ("postgres://u@%2Fvar%2Frun/d", "u:-@Unix(\"/var/run\"):[5432]/d AnyCertificate"),
+            (
+                "postgres:///d?host=/var/run&port=5433&user=u",
+                "u:-@Unix(\"/var/run\"):[5433]/d AnyCertificate",
+            ),
+            ("postgres://u@h/d?sslmode=disable", "u:-@Tcp(\"h\"):[5432]/d Plain Disable"),
+            ("postgres://u@h/d?sslmode=prefer", "u:-@Tcp(\"h\"):[5432]/d AnyCertificate"),
+            ("postgres://u@h/d?sslmode=require", "u:-@Tcp(\"h\"):[5432]/d AnyCertificate Require"),
+            ("postgres://u@h/d?sslmode=verify-ca", "u:-@Tcp(\"h\"):[5432]/d Chain Require"),
+            (
+                "postgres://u@h/d?sslmode=verify-full&sslrootcert=%2Fca.pem",
+                "u:-@Tcp(\"h\"):[5432]/d ChainAndName Require root=/ca.pem",
+            ),
+            (
+                "postgres://u@h/d?sslrootcert=/ca&sslmode=require",
+                "u:-@Tcp(\"h\"):[5432]/d Chain Require root=/ca",
+            ),
+            (
+                "postgres://u@h/d?sslmode=verify-full&sslrootcert=system",
+                "u:-@Tcp(\"h\"):[5432]/d ChainAndName Require",
+            ),
+            (
+                "postgres://u@h/d?sslmode=require&sslcert=/c&sslkey=/k",
+                "u:-@Tcp(\"h\"):[5432]/d AnyCertificate Require client=/c,/k",
+            ),
+            (
+                "postgres://u@h/d?schema=public&connection_limit=5&pool_timeout=10&pgbouncer=true&socket_timeout=3\
+                 &statement_cache_size=0&sslaccept=accept_invalid_certs&connect_timeout=10",
+                "u:-@Tcp(\"h\"):[5432]/d AnyCertificate",
+            ),
+            (
+                "postgres://u@h/d?sslaccept=strict&sslcert=/ca",
+                "u:-@Tcp(\"h\"):[5432]/d ChainAndName Require root=/ca",
+            ),
+            ("postgres://u@h/d?colour=blue", "u:-@Tcp(\"h\"):[5432]/d AnyCertificate ignored=colour"),
+            ("mysql://u@h/d", "error: must begin with postgres:// or postgresql://"),
+            ("postgres://", "error: names no host"),
+            ("postgres://u@/d", "error: names no host"),
+            ("postgres://u@h:port/d", "error: the port is not a number from 1 to 65535"),
+            ("postgres://u@h:0/d", "error: the port is not a number from 1 to 65535"),
+            ("postgres://u:%ff@h/d", "error: the password is not percent-encoded UTF-8"),
+            (
+                "postgres://u@h/d?sslmode=verify_full",
+                "error: sslmode=verify_full is not known: expected disable, prefer, require, verify-ca or verify-full",
+            ),
+            (
+                "postgres://u@h/d?sslmod=verify-full",
+                "error: the TLS parameter sslmod is not supported: use sslmode, sslrootcert, sslcert and sslkey",
+            ),
+            ("postgres://u@h/d?sslkey=/k", "error: sslkey needs sslcert"),
+            (
+                "postgres://u@h/d?connect_timeout=soon",
+                "error: connect_timeout=soon is not known: expected a number of seconds",
+            ),
+        ];
+        for (url, expected) in cases {
+            assert_eq!(shown(url), expected, "{url}");
+        }
+    }
+}

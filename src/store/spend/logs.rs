@@ -1,8 +1,8 @@
 //! Spend for people: single requests, and sums.
 
-use std::collections::BTreeMap;
-
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
@@ -16,6 +16,12 @@ use crate::store::{Store, on_reader};
 
 /// The most events on one page.
 pub const MAX_PAGE_SIZE: u32 = 1_000;
+
+/// Sums of whole numbers as whole numbers: Postgres makes them NUMERIC.
+const SUM_OF_REQUESTS: &str = "CAST(coalesce(sum(requests), 0) AS BIGINT)";
+const SUM_OF_TOKENS: &str =
+    "CAST(coalesce(sum(input_tokens + output_tokens + cache_read_tokens + cache_write_tokens), 0) AS BIGINT)";
+pub(in crate::store) const SUM_OF_COST: &str = "CAST(coalesce(sum(cost_nano), 0) AS BIGINT)";
 
 /// Which events; an empty filter is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,36 +110,48 @@ impl Store {
         })
     }
 
-    /// Sums per name of a scope, from the roll-ups; `name` for one of them only.
+    /// The names of a scope that spent most, with their sums over all time.
     ///
     /// # Errors
     ///
     /// Those of the database.
-    pub async fn spend_sums(
-        &self,
-        scope: Scope,
-        name: Option<String>,
-    ) -> Result<BTreeMap<String, SpendSum>, StoreError> {
+    pub async fn spend_sums(&self, scope: Scope, limit: u32) -> Result<Vec<(String, SpendSum)>, StoreError> {
         use spend_rollups::dsl;
+        let limit = i64::from(limit.clamp(1, MAX_PAGE_SIZE));
         on_reader!(self, |conn| {
-            let mut query = spend_rollups::table.filter(dsl::scope.eq(scope.as_str())).into_boxed();
-            if let Some(name) = name {
-                query = query.filter(dsl::name.eq(name));
-            }
-            let tokens =
-                dsl::input_tokens + dsl::output_tokens + dsl::cache_read_tokens + dsl::cache_write_tokens;
-            let rows = query
-                .select((dsl::name, dsl::requests, tokens, dsl::cost_nano))
+            let rows = spend_rollups::table
+                .filter(dsl::scope.eq(scope.as_str()))
+                .group_by(dsl::name)
+                .select((
+                    dsl::name,
+                    sql::<BigInt>(SUM_OF_REQUESTS),
+                    sql::<BigInt>(SUM_OF_TOKENS),
+                    sql::<BigInt>(SUM_OF_COST),
+                ))
+                .order((sql::<BigInt>(SUM_OF_COST).desc(), dsl::name.asc()))
+                .limit(limit)
                 .load::<(String, i64, i64, i64)>(conn)
                 .await?;
-            let mut sums: BTreeMap<String, SpendSum> = BTreeMap::new();
-            for (name, requests, tokens, cost) in rows {
-                let sum = sums.entry(name).or_default();
-                sum.requests = sum.requests.saturating_add(requests);
-                sum.tokens = sum.tokens.saturating_add(tokens);
-                sum.cost = sum.cost.saturating_add(NanoUsd(cost));
-            }
-            Ok(sums)
+            let sum =
+                |(name, requests, tokens, cost)| (name, SpendSum { requests, tokens, cost: NanoUsd(cost) });
+            Ok(rows.into_iter().map(sum).collect())
+        })
+    }
+
+    /// What everything cost, as far as it is known.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database.
+    pub async fn total_spend(&self) -> Result<NanoUsd, StoreError> {
+        on_reader!(self, |conn| {
+            // Each request has exactly one model, and there are fewer models than keys.
+            let total = spend_rollups::table
+                .filter(spend_rollups::scope.eq(Scope::Model.as_str()))
+                .select(sql::<BigInt>(SUM_OF_COST))
+                .first::<i64>(conn)
+                .await?;
+            Ok(NanoUsd(total))
         })
     }
 }

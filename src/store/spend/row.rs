@@ -57,6 +57,27 @@ impl SpendRow {
     }
 }
 
+impl SpendRow {
+    /// What it used, as far as the row keeps it; `None` where it was never known, or names a unit or tier of a
+    /// later release.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        let count = |count: Option<i64>| count.map(|count| u64::try_from(count).unwrap_or_default());
+        Some(Usage {
+            input_tokens: count(self.input_tokens)?,
+            output_tokens: count(self.output_tokens)?,
+            cache_read_tokens: count(self.cache_read_tokens)?,
+            cache_write_5m_tokens: count(self.cache_write_5m_tokens)?,
+            cache_write_1h_tokens: count(self.cache_write_1h_tokens)?,
+            reasoning_tokens: count(self.reasoning_tokens)?,
+            units: self.units.as_deref().map_or_else(|| Some(Vec::new()), units_of_json)?,
+            tier: TIERS.into_iter().find(|tier| Some(tier_name(*tier)) == self.tier.as_deref())?,
+            latency_optimised: self.latency_optimised?,
+            image: None,
+        })
+    }
+}
+
 impl From<&SpendEvent> for SpendRow {
     fn from(event: &SpendEvent) -> Self {
         let SpendEvent { begun, ended } = event;
@@ -72,7 +93,7 @@ impl From<&SpendEvent> for SpendRow {
             team_id: text(&begun.team_id),
             user_id: text(&begun.user_id),
             end_user: text(&begun.end_user),
-            tags: to_json(&begun.tags),
+            tags: to_json(&begun.tags.iter().map(|tag| storable(tag)).collect::<Vec<_>>()),
             session_id: text(&begun.session_id),
             call_id: text(&begun.call_id),
             service: begun.service.host_prefix().to_owned(),
@@ -115,6 +136,30 @@ fn units_json(units: &[(Unit, u64)]) -> String {
     let named = units.iter().map(|(unit, count)| (unit_name(*unit).to_owned(), (*count).into()));
     to_json(&named.collect::<serde_json::Map<_, _>>())
 }
+
+fn units_of_json(text: &str) -> Option<Vec<(Unit, u64)>> {
+    let named: std::collections::BTreeMap<String, u64> = serde_json::from_str(text).ok()?;
+    let unit = |name: &str| UNITS.into_iter().find(|unit| unit_name(*unit) == name);
+    named.iter().map(|(name, count)| Some((unit(name)?, *count))).collect()
+}
+
+const TIERS: [ServiceTier; 4] =
+    [ServiceTier::Default, ServiceTier::Priority, ServiceTier::Flex, ServiceTier::Reserved];
+
+const UNITS: [Unit; 12] = [
+    Unit::OutputImage,
+    Unit::InputImage,
+    Unit::Query,
+    Unit::VideoMillis,
+    Unit::AudioMillis,
+    Unit::GuardrailTextUnit,
+    Unit::GuardrailContentUnit,
+    Unit::GuardrailContentImage,
+    Unit::GuardrailTopicUnit,
+    Unit::GuardrailSensitiveInformationUnit,
+    Unit::GuardrailGroundingUnit,
+    Unit::GuardrailAutomatedReasoningUnit,
+];
 
 fn unit_name(unit: Unit) -> &'static str {
     match unit {

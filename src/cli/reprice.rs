@@ -1,0 +1,59 @@
+//! `bedgate reprice`: charges events whose price was missing, by the price book and the configuration as they are now.
+
+use std::collections::{BTreeMap, HashMap};
+use std::process::ExitCode;
+
+use crate::config::{Config, DeploymentConfig};
+use crate::domain::NanoUsd;
+use crate::pricing::{PriceBook, PriceQuery};
+use crate::store::Store;
+use crate::store::spend::SpendRow;
+
+/// Events read at a time.
+const PAGE: u32 = 500;
+
+/// Charges what can be charged, and says what cannot.
+pub(super) async fn run(config: Config, only_show: bool) -> anyhow::Result<ExitCode> {
+    let store = Store::open(&config.database, &config.server.data_dir).await?;
+    let deployments: HashMap<&str, &DeploymentConfig> =
+        config.deployments.iter().map(|deployment| (deployment.id.as_str(), deployment)).collect();
+    let (mut charged, mut sum, mut still_unpriced) = (0u64, NanoUsd::ZERO, BTreeMap::<String, u64>::new());
+    let mut after = None;
+    loop {
+        let rows = store.unpriced(after, PAGE).await?;
+        let Some(last) = rows.last() else { break };
+        after = Some(last.id);
+        for row in rows {
+            let deployment = deployments.get(row.deployment.as_str()).copied();
+            let Some((cost, price)) = price_of(&row, deployment) else {
+                *still_unpriced.entry(row.model_id.clone().unwrap_or_default()).or_default() += 1;
+                continue;
+            };
+            if only_show || store.reprice(row, cost, price).await? {
+                charged += 1;
+                sum = sum.saturating_add(cost);
+            }
+        }
+    }
+    let verb = if only_show { "would be charged" } else { "charged" };
+    println!("{charged} events {verb}: {sum} USD");
+    for (model, count) in still_unpriced {
+        println!("still without a price: {count} events of {model:?}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn price_of(
+    row: &SpendRow,
+    deployment: Option<&DeploymentConfig>,
+) -> Option<(NanoUsd, Option<crate::pricing::Price>)> {
+    let none = BTreeMap::new();
+    let query = PriceQuery {
+        model_id: row.model_id.as_deref()?,
+        region: &row.region,
+        base_model: deployment.and_then(|deployment| deployment.base_model.as_deref()),
+        own: deployment.map_or(&none, |deployment| &deployment.prices),
+    };
+    let charge = PriceBook::builtin().price(&query, &row.usage()?);
+    Some((charge.cost?, charge.price))
+}

@@ -1,0 +1,97 @@
+//! Which part of the gateway a URL addresses: `/bedrock` for all of Bedrock, a base of its own for each service,
+//! and the paths where the OpenAI and Anthropic SDKs look when they are given the gateway's root.
+
+use crate::domain::Service;
+use crate::error::ErrorShape;
+use crate::operation::{self, Call, RequestLine, Unresolved};
+
+/// Where all services are served.
+const BEDROCK: &str = "bedrock";
+/// Root paths of the OpenAI and Anthropic SDKs, and what they are at bedrock-runtime.
+const ROOT_PATHS: [(&str, &str); 4] = [
+    ("/v1/chat/completions", "/openai/v1/chat/completions"),
+    ("/v1/responses", "/openai/v1/responses"),
+    ("/v1/messages", "/anthropic/v1/messages"),
+    ("/v1/messages/count_tokens", "/anthropic/v1/messages/count_tokens"),
+];
+
+/// What a URL addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Address<'p> {
+    /// The service, where the base names one.
+    service: Option<Service>,
+    /// The path at AWS.
+    pub(super) path: &'p str,
+    /// How errors look there.
+    pub(super) errors: ErrorShape,
+}
+
+impl<'p> Address<'p> {
+    /// Reads the path of a URL; `None` where Bedrock is not served.
+    pub(super) fn of(path: &'p str) -> Option<Self> {
+        if let Some((_, at_aws)) = ROOT_PATHS.iter().find(|(root, _)| *root == path) {
+            let service = Some(Service::BedrockRuntime);
+            return Some(Self { service, path: at_aws, errors: errors_at(at_aws) });
+        }
+        let base = path.strip_prefix('/')?.split('/').next()?;
+        let below = path.get(1 + base.len()..)?;
+        let service = match base {
+            BEDROCK => None,
+            // `bedrock` is the control plane's host, too, but its name stands for all services.
+            other => Some(Service::from_host_prefix(other)?),
+        };
+        Some(Self { service, path: below, errors: errors_at(below) })
+    }
+
+    /// The operation called.
+    pub(super) fn resolve(&self, request: &RequestLine<'p>) -> Result<Call<'p>, Unresolved> {
+        match self.service {
+            None => operation::resolve(request),
+            Some(service) => operation::resolve_at(service, request),
+        }
+    }
+}
+
+fn errors_at(path: &str) -> ErrorShape {
+    if path.starts_with("/anthropic/") {
+        ErrorShape::Anthropic
+    } else if path.starts_with("/openai/") || path.starts_with("/v1/") {
+        ErrorShape::OpenAi
+    } else {
+        ErrorShape::Aws
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_addresses_all_of_bedrock_one_service_or_a_native_api() {
+        let cases = [
+            ("/bedrock", Some((None, ""))),
+            ("/bedrock/model/x/converse", Some((None, "/model/x/converse"))),
+            ("/bedrock-agent/agents/", Some((Some(Service::BedrockAgent), "/agents/"))),
+            ("/bedrock-mantle/v1/responses", Some((Some(Service::BedrockMantle), "/v1/responses"))),
+            ("/v1/messages", Some((Some(Service::BedrockRuntime), "/anthropic/v1/messages"))),
+            ("/bedrockish/model/x/converse", None),
+            ("/v1/embeddings", None),
+            ("/", None),
+            ("*", None),
+        ];
+        for (path, expected) in cases {
+            let found = Address::of(path).map(|address| (address.service, address.path));
+            assert_eq!(found, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_operation_the_table_does_not_know_passes_at_its_services_own_base_only() {
+        let request = RequestLine { method: "POST", path: "/brand-new/thing", ..RequestLine::default() };
+        assert!(Address::of("/bedrock/brand-new/thing").unwrap().resolve(&request).is_err());
+        let call = Address::of("/bedrock-agent/brand-new/thing").unwrap().resolve(&request).unwrap();
+        assert!(call.operation.is_unknown());
+        assert_eq!(call.service, Service::BedrockAgent);
+        assert_eq!(call.operation.access, operation::Access::Write);
+    }
+}
