@@ -104,8 +104,9 @@ impl Application {
         let options =
             JournalOptions { max_bytes: config.limits.max_journal_bytes, ..JournalOptions::default() };
         let journal = Journal::open(data_dir, options).context("cannot open the journal")?;
-        let ledger = LedgerHandle::start(journal.clone(), spend_sink(&store, &limits), LedgerOptions::default())
-            .context("cannot start the ledger")?;
+        let ledger =
+            LedgerHandle::start(journal.clone(), spend_sink(&store, &limits), LedgerOptions::default())
+                .context("cannot start the ledger")?;
         wait_for_recovery(&ledger).await;
         actix_rt::spawn(Arc::clone(&limits).follow());
 
@@ -207,10 +208,15 @@ fn spend_sink(store: &Store, limits: &Arc<LimitTable>) -> SpendSink {
     Arc::new(move |events| {
         let (store, limits) = (store.clone(), Arc::clone(&limits));
         Box::pin(async move {
-            let inserted = limits.ship(&events, store.insert_spend(&events)).await.map_err(|error: StoreError| {
-                let text = error.to_string();
-                if error.is_transient() { ShipError::Unavailable(text) } else { ShipError::Rejected(text) }
-            })?;
+            let inserted =
+                limits.ship(&events, store.insert_spend(&events)).await.map_err(|error: StoreError| {
+                    let text = error.to_string();
+                    if error.is_transient() {
+                        ShipError::Unavailable(text)
+                    } else {
+                        ShipError::Rejected(text)
+                    }
+                })?;
             Ok(inserted.inserted as u64)
         })
     })
@@ -225,7 +231,9 @@ async fn wait_for_recovery(ledger: &LedgerHandle) {
             return;
         }
         if Instant::now() > deadline {
-            log::warn!("events of an earlier process are not in the database yet: budgets do not count them until then");
+            log::warn!(
+                "events of an earlier process are not in the database yet: budgets do not count them until then"
+            );
             return;
         }
         tokio::time::sleep(STOP_POLL).await;

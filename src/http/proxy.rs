@@ -101,8 +101,20 @@ async fn serve(
         model = serde_json::from_slice::<String>(literal).ok().map(Into::into);
         worker.shared.limits.admit_model(&mut admission, &caller, model.as_deref(), is_charged).await?;
     }
-    let admitted =
-        Admitted { id, started, now, request, call, path, model, model_in_body, caller, attribution, body, facts };
+    let admitted = Admitted {
+        id,
+        started,
+        now,
+        request,
+        call,
+        path,
+        model,
+        model_in_body,
+        caller,
+        attribution,
+        body,
+        facts,
+    };
     let (relayed, account) = relay::to_aws(&admitted, worker, permit, admission).await?;
     Ok(answer::to_client(&admitted, worker, relayed, account))
 }

@@ -61,13 +61,8 @@ impl LimitTable {
     pub async fn admit(&self, request: Request<'_>) -> Result<Admission, GatewayError> {
         let Request { caller, model, is_charged, id, now } = request;
         let estimate = self.defaults.estimate;
-        let mut admission = Admission {
-            seats: Vec::new(),
-            id: Some(id),
-            began: now,
-            estimate,
-            soft_exceeded: Vec::new(),
-        };
+        let mut admission =
+            Admission { seats: Vec::new(), id: Some(id), began: now, estimate, soft_exceeded: Vec::new() };
         if let Some(key) = caller.key() {
             self.seat_key(&mut admission, key, now);
             self.seat_model(&mut admission, key, model, now);
@@ -192,11 +187,15 @@ impl LimitTable {
             rpm: own.rpm,
             tpm: own.tpm,
             set_at: limits.set_at,
-            reset: limits.reset.map(|reset| crate::store::limit_set::SpendReset { to: NanoUsd::ZERO, ..reset }),
+            reset: limits
+                .reset
+                .map(|reset| crate::store::limit_set::SpendReset { to: NanoUsd::ZERO, ..reset }),
             ..LimitSet::default()
         };
         let subject = Subject::KeyModel(key.hash, model.to_owned());
-        self.seat(admission, subject, &of_model, NanoUsd::ZERO, now, || format!("{} Model={model}", name_of(key)));
+        self.seat(admission, subject, &of_model, NanoUsd::ZERO, now, || {
+            format!("{} Model={model}", name_of(key))
+        });
     }
 
     fn seat(
@@ -215,7 +214,16 @@ impl LimitTable {
         let counters = self.counters(&subject, now);
         let name = name();
         let (has_entered, has_reserved, tokens) = (false, false, 0);
-        admission.seats.push(Seat { subject, name, counters, budget, rate, has_entered, has_reserved, tokens });
+        admission.seats.push(Seat {
+            subject,
+            name,
+            counters,
+            budget,
+            rate,
+            has_entered,
+            has_reserved,
+            tokens,
+        });
     }
 
     /// Enters at the seats that are new.
@@ -233,14 +241,18 @@ impl LimitTable {
         });
         self.refresh(stale.collect(), now).await;
         for index in 0..admission.seats.len() {
-            let Some(seat) = admission.seats.get_mut(index).filter(|seat| !seat.has_entered) else { continue };
+            let Some(seat) = admission.seats.get_mut(index).filter(|seat| !seat.has_entered) else {
+                continue;
+            };
             if let Err(error) = seat.enter(now) {
                 admission.undo();
                 return Err(error);
             }
         }
         for seat in &admission.seats {
-            if let Some(is_first) = seat.budget.as_ref().and_then(|terms| seat.counters.budget.soft_exceeded(terms)) {
+            if let Some(is_first) =
+                seat.budget.as_ref().and_then(|terms| seat.counters.budget.soft_exceeded(terms))
+            {
                 if is_first {
                     self.metrics.soft_budgets_exceeded.inc();
                     log::warn!("soft budget exceeded: {}", seat.name);
@@ -383,10 +395,8 @@ impl Seat {
 
     fn too_dear(&self, refusal: &DoesNotFit, could_cost: Option<NanoUsd>) -> GatewayError {
         let DoesNotFit { spent, reserved, max, resets_at, has_no_bound } = refusal;
-        let mut text = format!(
-            "Budget has been exceeded! {} Current cost: {spent}, Max budget: {max}",
-            self.name
-        );
+        let mut text =
+            format!("Budget has been exceeded! {} Current cost: {spent}, Max budget: {max}", self.name);
         if reserved.0 > 0 {
             text.push_str(&format!(", reserved by requests in flight: {reserved}"));
         }
@@ -415,7 +425,11 @@ impl Seat {
             refusal.retry_after
         );
         let retry_after = Duration::from_secs(refusal.retry_after);
-        GatewayError::RateLimited(Box::new(RateRefusal { reason, retry_after, headers: self.rate_headers(now) }))
+        GatewayError::RateLimited(Box::new(RateRefusal {
+            reason,
+            retry_after,
+            headers: self.rate_headers(now),
+        }))
     }
 
     fn rate_headers(&self, now: UnixMicros) -> Vec<(&'static str, String)> {

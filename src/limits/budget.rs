@@ -298,8 +298,11 @@ impl Tally {
     }
 
     fn sum(&mut self, pending: &Pending) -> Option<&mut i64> {
-        (pending.began >= self.window.start)
-            .then_some(if pending.has_ended { &mut self.unshipped } else { &mut self.reserved })
+        (pending.began >= self.window.start).then_some(if pending.has_ended {
+            &mut self.unshipped
+        } else {
+            &mut self.reserved
+        })
     }
 
     fn insert(&mut self, id: EventId, pending: Pending) {

@@ -105,7 +105,6 @@ impl HolderRecord {
 
 /// What to change of a holder; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[expect(clippy::option_option, reason = "outer: whether it is named; inner: what it becomes")]
 pub struct HolderPatch {
     /// Another name, or none.
     pub alias: Option<Option<String>>,
@@ -171,8 +170,7 @@ impl Store {
                 record.revision = next_revision!(conn);
                 let (kind, id) = (record.kind.as_str(), record.id.clone());
                 let same = limit_holders::table.find((kind, id.clone()));
-                let found: Option<bool> =
-                    same.select(limit_holders::deleted).first(conn).await.optional()?;
+                let found: Option<bool> = same.select(limit_holders::deleted).first(conn).await.optional()?;
                 if found == Some(false) {
                     return Err(StoreError::Taken(TakenName::Holder(record.kind, id)));
                 }
@@ -293,10 +291,7 @@ impl Store {
     /// # Errors
     ///
     /// Those of the database.
-    pub async fn holder_changes_since(
-        &self,
-        revision: i64,
-    ) -> Result<(Vec<HolderRecord>, i64), StoreError> {
+    pub async fn holder_changes_since(&self, revision: i64) -> Result<(Vec<HolderRecord>, i64), StoreError> {
         on_reader!(self, |conn| {
             let counter = revisions::table.find(COUNTER).select(revisions::value);
             let newest = counter.first::<i64>(conn).await?;

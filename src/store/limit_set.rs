@@ -103,7 +103,6 @@ impl LimitSet {
 
 /// What to change of limits: outer `None` leaves a limit as it is, inner `None` lifts it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::option_option, reason = "outer: whether it is named; inner: what it becomes")]
 pub struct LimitPatch {
     /// Another budget.
     pub max_budget: Option<Option<NanoUsd>>,

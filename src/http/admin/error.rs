@@ -159,7 +159,9 @@ impl From<StoreError> for AdminError {
                 Self::bad(message, "key_alias")
             }
             StoreError::Taken(TakenName::Key) => Self::bad("this key exists already", "key"),
-            StoreError::Taken(name @ TakenName::Holder(..)) => Self::bad(format!("{name}; choose another id"), "id"),
+            StoreError::Taken(name @ TakenName::Holder(..)) => {
+                Self::bad(format!("{name}; choose another id"), "id")
+            }
             other => Self::Store(other),
         }
     }

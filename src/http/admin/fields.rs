@@ -151,7 +151,12 @@ impl Fields {
         message: &str,
         input: &Value,
     ) -> Option<T> {
-        self.faults.push(FieldFault::new(kind, vec![json!("body"), json!(field), json!(member)], message, input));
+        self.faults.push(FieldFault::new(
+            kind,
+            vec![json!("body"), json!(field), json!(member)],
+            message,
+            input,
+        ));
         None
     }
 

@@ -218,7 +218,12 @@ fn row(record: &HolderRecord, spend: NanoUsd) -> Map<String, Value> {
 }
 
 /// One holder that a query names.
-fn found(state: &AdminState, req: &HttpRequest, kind: HolderKind, field: &str) -> Result<HolderRecord, AdminError> {
+fn found(
+    state: &AdminState,
+    req: &HttpRequest,
+    kind: HolderKind,
+    field: &str,
+) -> Result<HolderRecord, AdminError> {
     AdminCaller::master(state, req)?;
     let mut query = Query::parse(req.query_string());
     let id = query.text(field);

@@ -10,7 +10,8 @@ use crate::domain::{Enforcement, NanoUsd, UnixMicros};
 use crate::store::LimitSet;
 use crate::store::limit_set::LimitPatch;
 
-const NO_DURATION: &str = "Value error, a budget duration is a number and s, m, h, d, w or mo, such as 1h, 30d or 1mo";
+const NO_DURATION: &str =
+    "Value error, a budget duration is a number and s, m, h, d, w or mo, such as 1h, 30d or 1mo";
 
 /// Reads every limit that is named; null lifts one.
 pub(super) fn read(fields: &mut Fields) -> LimitPatch {
@@ -86,8 +87,10 @@ fn model_budgets(
     let mut budgets = BTreeMap::new();
     for (model, value) in fields.object(name)? {
         let member = |names: [&str; 2]| names.iter().find_map(|name| value.get(name)).cloned();
-        let amount = if value.is_number() { Some(value.clone()) } else { member(["budget_limit", "max_budget"]) };
-        let amount = amount.as_ref().and_then(Value::as_f64).filter(|usd| *usd >= 0.0).and_then(NanoUsd::from_usd);
+        let amount =
+            if value.is_number() { Some(value.clone()) } else { member(["budget_limit", "max_budget"]) };
+        let amount =
+            amount.as_ref().and_then(Value::as_f64).filter(|usd| *usd >= 0.0).and_then(NanoUsd::from_usd);
         let Some(amount) = amount else {
             let message = "Input should be {\"budget_limit\": dollars from 0, \"time_period\": \"1d\"}";
             return fields.fault_in(name, &model, "value_error", message, &value);

@@ -49,7 +49,6 @@ impl Attribution {
     }
 }
 
-
 /// A trimmed, bounded text; `None` where nothing is left.
 fn label(text: &str) -> Option<String> {
     let text = text.trim();

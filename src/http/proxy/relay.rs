@@ -41,14 +41,8 @@ pub(super) async fn to_aws(
     permit: JournalPermit,
     admission: Admission,
 ) -> Result<(Relayed, Account), GatewayError> {
-    let mut attempt = Attempts {
-        admitted,
-        worker,
-        tried: Vec::new(),
-        account: None,
-        permit: Some(permit),
-        admission,
-    };
+    let mut attempt =
+        Attempts { admitted, worker, tried: Vec::new(), account: None, permit: Some(permit), admission };
     let mut last_answer = None;
     let mut last_failure = None;
     loop {

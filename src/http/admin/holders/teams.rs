@@ -7,7 +7,9 @@ use serde_json::json;
 use super::super::caller::AdminCaller;
 use super::super::fields::Fields;
 use super::super::{AdminState, read_body, show};
-use super::{Answer, change_one, create, delete, found, list, not_found, read_ids, require, row, spend_of, update};
+use super::{
+    Answer, change_one, create, delete, found, list, not_found, read_ids, require, row, spend_of, update,
+};
 use crate::store::holders::HolderPatch;
 use crate::store::keys::MAX_PAGE_SIZE;
 use crate::store::{HolderKind, KeyFilter};
