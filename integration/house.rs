@@ -117,6 +117,7 @@ fn pure_parts_know_no_framework() {
             || name.ends_with("/batch")
             || name.ends_with("/balance")
             || name.ends_with("/sigv4")
+            || matches!(name, "sign/canonical" | "auth/sigv4_inbound" | "auth/vault")
             || name == "upstream/framing"
     };
     let mut seen = 0;

@@ -1,7 +1,10 @@
 """The commands: check, migrate, demo, healthcheck, version; and what a wrong configuration says."""
 
+import os
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -143,11 +146,20 @@ def test_the_demo_prints_a_key_and_says_that_it_is_simulated(demo):
 
 def test_a_curl_line_of_the_demo_can_be_pasted(demo):
     said = demo.output().replace("\\\n", " ")
-    lines = [line.strip() for line in said.splitlines() if line.strip().startswith("curl ") and "/converse" in line]
-    assert lines, said
+    lines = [line for line in said.splitlines() if line.startswith("curl ")]
+    assert any("/converse" in line for line in lines) and any("/spend/logs" in line for line in lines), said
     for line in lines:
         pasted = subprocess.run(["bash", "-c", line], env=clean_environment(), capture_output=True, timeout=30)
         assert pasted.returncode == 0 and pasted.stdout, (line, pasted.stderr)
+
+
+def test_the_boto3_lines_of_the_demo_can_be_pasted(demo):
+    pasted = re.search(r"^python3 .*?^END$", demo.output(), re.MULTILINE | re.DOTALL).group(0)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    ran = subprocess.run(
+        ["bash"], input=pasted, env=clean_environment({"PATH": path}), capture_output=True, text=True, timeout=30
+    )
+    assert ran.returncode == 0 and len(ran.stdout) > 10, ran.stderr
 
 
 def test_the_key_of_the_demo_works_with_boto3_and_the_documents_model_names(demo):

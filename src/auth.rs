@@ -1,5 +1,5 @@
-//! Step 2: who is calling. A key in any header LiteLLM knows, looked up in memory, becomes a [`Caller`];
-//! handlers get a caller in no other way.
+//! Step 2: who is calling. A key in any header LiteLLM knows, or an AWS signature made with a pair that stands for a
+//! key, looked up in memory, becomes a [`Caller`]; handlers get a caller in no other way.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,15 +8,28 @@ use actix_web::http::header::HeaderMap;
 use arc_swap::ArcSwap;
 use subtle::ConstantTimeEq;
 
+use crate::config::AuthConfig;
 use crate::domain::{KeyHash, Secret, UnixMicros};
 use crate::error::GatewayError;
 use crate::event::Payer;
 use crate::store::KeyRecord;
 use crate::store::keys::KeyChange;
 
+mod claim;
 mod key_header;
+mod pairs;
+#[cfg(test)]
+mod signature_tests;
+mod sigv4_inbound;
+mod vault;
 
-pub use key_header::presented_key;
+pub use claim::Claim;
+pub use key_header::{Presented, presented};
+pub use pairs::{AwsPair, PairDirectory, new_access_key_id, new_secret_access_key};
+pub use sigv4_inbound::ReceivedHead;
+pub use vault::{Vault, VaultFault};
+
+use sigv4_inbound::{ClientSignature, SignatureFault};
 
 /// Somebody whose key was checked.
 #[derive(Clone, Debug)]
@@ -55,9 +68,22 @@ impl Caller {
 #[derive(Debug, Default)]
 pub struct KeyDirectory {
     keys: ArcSwap<HashMap<KeyHash, Arc<KeyRecord>>>,
+    pairs: PairDirectory,
 }
 
 impl KeyDirectory {
+    /// An empty directory whose AWS credential pairs are read with this vault.
+    #[must_use]
+    pub fn with_vault(vault: Option<Vault>) -> Self {
+        Self { keys: ArcSwap::default(), pairs: PairDirectory::new(vault) }
+    }
+
+    /// The AWS credential pairs of the keys.
+    #[must_use]
+    pub fn pairs(&self) -> &PairDirectory {
+        &self.pairs
+    }
+
     /// The key with this hash.
     #[must_use]
     pub fn find(&self, hash: &KeyHash) -> Option<Arc<KeyRecord>> {
@@ -89,6 +115,7 @@ impl KeyDirectory {
     /// Applies many changes at once. One that is older than what is known is passed over, so that a late poll
     /// cannot revive a key that was just blocked.
     pub fn apply(&self, changes: Vec<KeyChange>) {
+        self.pairs.apply(&changes);
         self.keys.rcu(|current| {
             let mut keys = HashMap::clone(current);
             for change in &changes {
@@ -99,7 +126,7 @@ impl KeyDirectory {
                     KeyChange::Removed { hash, revision } if is_news(&keys, hash, *revision) => {
                         keys.remove(hash);
                     }
-                    KeyChange::Put(_) | KeyChange::Removed { .. } => {}
+                    KeyChange::Put(_) | KeyChange::Removed { .. } | KeyChange::Pair(_) => {}
                 }
             }
             keys
@@ -111,11 +138,13 @@ fn is_news(keys: &HashMap<KeyHash, Arc<KeyRecord>>, hash: &KeyHash, revision: i6
     keys.get(hash).is_none_or(|known| known.revision <= revision)
 }
 
-/// Checks keys.
+/// Checks keys and signatures.
 #[derive(Debug)]
 pub struct Authenticator {
     master_key: Option<MasterKey>,
     key_header_name: Option<String>,
+    allow_unsigned_payload: bool,
+    allow_key_as_access_key_id: bool,
     keys: Arc<KeyDirectory>,
 }
 
@@ -129,10 +158,12 @@ impl Authenticator {
     pub fn new(
         master_key: Option<&Secret>,
         key_header_name: Option<String>,
+        config: &AuthConfig,
         keys: Arc<KeyDirectory>,
     ) -> Self {
         let master_key = master_key.map(|key| MasterKey(KeyHash::of(key.expose())));
-        Self { master_key, key_header_name, keys }
+        let AuthConfig { allow_unsigned_payload, allow_key_as_access_key_id, .. } = *config;
+        Self { master_key, key_header_name, allow_unsigned_payload, allow_key_as_access_key_id, keys }
     }
 
     /// Whether any key, or none, is accepted.
@@ -141,27 +172,113 @@ impl Authenticator {
         self.master_key.is_none()
     }
 
-    /// Who sent these headers.
+    /// Who sent these headers, for the gateway's own paths, which take keys and no signatures.
     ///
     /// # Errors
     /// No key, an unknown key, or one that is blocked or expired.
     pub fn authenticate(&self, headers: &HeaderMap, now: UnixMicros) -> Result<Caller, GatewayError> {
         let Some(master_key) = &self.master_key else { return Ok(Caller::Anonymous) };
-        let key = presented_key(headers, self.key_header_name.as_deref()).ok_or(GatewayError::MissingKey)?;
+        match presented(headers, self.key_header_name.as_deref()) {
+            None => Err(GatewayError::MissingKey),
+            Some(Presented::Key(key)) => self.by_key(master_key, key, now),
+            Some(Presented::KeyAsAccessKeyId(key)) => self.by_access_key_id(master_key, key, now),
+            Some(Presented::Signature(_)) => Err(GatewayError::AccessDenied(
+                "AWS signatures are taken on Bedrock's paths; here, send your key as `Authorization: Bearer sk-…`"
+                    .into(),
+            )),
+        }
+    }
+
+    /// Who says it sent this request, on Bedrock's paths. A signature may be provable with the body alone.
+    ///
+    /// # Errors
+    /// No key, an unknown key, one that is blocked or expired, or a signature that is not good.
+    pub fn claim<'r>(
+        &self,
+        headers: &HeaderMap,
+        received: impl Fn() -> ReceivedHead<'r>,
+        now: UnixMicros,
+    ) -> Result<Claim, GatewayError> {
+        let Some(master_key) = &self.master_key else { return Ok(Claim::known(Caller::Anonymous)) };
+        match presented(headers, self.key_header_name.as_deref()) {
+            None if sigv4_inbound::is_presigned(received().query) => Err(GatewayError::IncompleteSignature(
+                "URLs with a signature in their query are not supported; sign in the Authorization header"
+                    .into(),
+            )),
+            None => Err(GatewayError::MissingKey),
+            Some(Presented::Key(key)) => self.by_key(master_key, key, now).map(Claim::known),
+            Some(Presented::KeyAsAccessKeyId(key)) => {
+                self.by_access_key_id(master_key, key, now).map(Claim::known)
+            }
+            Some(Presented::Signature(authorization)) => {
+                self.by_signature(authorization, &received(), headers, now)
+            }
+        }
+    }
+
+    fn by_key(&self, master_key: &MasterKey, key: &str, now: UnixMicros) -> Result<Caller, GatewayError> {
         let hash = KeyHash::of(key);
         if bool::from(master_key.0.0.ct_eq(&hash.0)) {
             return Ok(Caller::Master);
         }
         let record = self.keys.find(&hash).ok_or_else(|| GatewayError::UnknownKey { last4: last4(key) })?;
-        if record.blocked {
-            return Err(GatewayError::AccessDenied("this key is blocked; ask your administrator".into()));
+        usable(record, now)
+    }
+
+    fn by_access_key_id(
+        &self,
+        master_key: &MasterKey,
+        key: &str,
+        now: UnixMicros,
+    ) -> Result<Caller, GatewayError> {
+        if self.allow_key_as_access_key_id {
+            return self.by_key(master_key, key, now);
         }
-        if record.expires_at.is_some_and(|expiry| expiry <= now) {
-            return Err(GatewayError::AccessDenied(
-                "this key has expired; ask your administrator for a new one".into(),
-            ));
+        Err(GatewayError::AccessDenied(
+            "a key in place of an AWS access key id is not accepted here \
+             (bedgate_settings.auth.allow_key_as_access_key_id); ask for an AWS credential pair of your key"
+                .into(),
+        ))
+    }
+
+    fn by_signature(
+        &self,
+        authorization: &str,
+        received: &ReceivedHead<'_>,
+        headers: &HeaderMap,
+        now: UnixMicros,
+    ) -> Result<Claim, GatewayError> {
+        if headers.get_all("authorization").count() > 1 {
+            return Err(GatewayError::IncompleteSignature("'authorization' must be there once.".into()));
         }
-        Ok(Caller::Key(record))
+        let signature = ClientSignature::read(authorization, received, now, self.allow_unsigned_payload)?;
+        // Pairs are long-term: there are no session tokens to them.
+        let has_session = headers.contains_key("x-amz-security-token");
+        let pair = self.keys.pairs.find(&signature.access_key_id).filter(|_| !has_session);
+        let found = pair.and_then(|pair| Some((Arc::clone(&pair), self.keys.find(&pair.key_hash)?)));
+        Claim::signed(signature, found, now)
+    }
+}
+
+/// The caller behind a key that may be used now.
+fn usable(record: Arc<KeyRecord>, now: UnixMicros) -> Result<Caller, GatewayError> {
+    if record.blocked {
+        return Err(GatewayError::AccessDenied("this key is blocked; ask your administrator".into()));
+    }
+    if record.expires_at.is_some_and(|expiry| expiry <= now) {
+        return Err(GatewayError::AccessDenied(
+            "this key has expired; ask your administrator for a new one".into(),
+        ));
+    }
+    Ok(Caller::Key(record))
+}
+
+impl From<SignatureFault> for GatewayError {
+    fn from(fault: SignatureFault) -> Self {
+        match fault {
+            SignatureFault::Incomplete(message) => Self::IncompleteSignature(message),
+            SignatureFault::Invalid(message) => Self::InvalidSignature(message),
+        }
     }
 }
 
@@ -183,7 +300,7 @@ mod tests {
         if let Some(key) = key {
             keys.put(key);
         }
-        Authenticator::new(Some(&Secret::new("sk-master")), None, keys)
+        Authenticator::new(Some(&Secret::new("sk-master")), None, &AuthConfig::default(), keys)
     }
 
     fn bearer(key: &str) -> HeaderMap {
@@ -234,7 +351,7 @@ mod tests {
 
     #[test]
     fn without_a_master_key_anybody_may_call() {
-        let open = Authenticator::new(None, None, Arc::default());
+        let open = Authenticator::new(None, None, &AuthConfig::default(), Arc::default());
         assert_eq!(outcome(&open, &HeaderMap::new()), "Anonymous");
     }
 }

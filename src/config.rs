@@ -7,6 +7,7 @@
 //! warning. bedgate's own settings stand in `bedgate_settings`, where an unknown key is a fault. Any value may
 //! be `os.environ/NAME`; such a variable must be set and not empty.
 
+mod auth;
 mod aws;
 mod budgets;
 mod deployments;
@@ -31,6 +32,7 @@ mod yaml;
 
 use std::path::Path;
 
+pub use auth::AuthConfig;
 pub use aws::AwsConfig;
 pub use budgets::BudgetsConfig;
 pub use deployments::{DeploymentConfig, UNORDERED};
@@ -67,6 +69,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// How budgets are held, and that of the whole gateway.
     pub budgets: BudgetsConfig,
+    /// Which AWS signatures of clients are accepted.
+    pub auth: AuthConfig,
     /// Header name that carries the key (`general_settings.litellm_key_header_name`), lower case.
     pub key_header_name: Option<String>,
     /// The access log (`bedgate_settings.access_log`).
@@ -153,6 +157,7 @@ fn judge(
             general.user_header_name,
             ctx,
         ),
+        auth: AuthConfig::read(own.section("auth", ctx), ctx),
         key_header_name: general.key_header_name,
         access_log: own.get("access_log", ctx).unwrap_or_default(),
         environment_variables,

@@ -13,7 +13,7 @@ use crate::operation::Unresolved;
 /// In which API's form a client expects an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorShape {
-    /// `x-amzn-errortype` and `{"message": …}`.
+    /// `x-amzn-errortype` and `{"message": …, "__type": …}`.
     Aws,
     /// `{"error": {"message", "type", "param", "code"}}`.
     /// <https://platform.openai.com/docs/guides/error-codes>
@@ -38,6 +38,15 @@ pub enum GatewayError {
         /// The last four characters, to tell keys apart.
         last4: String,
     },
+    /// The client signed with an access key id that does not exist.
+    #[error("The security token included in the request is invalid.")]
+    UnknownAccessKeyId,
+    /// The client's AWS signature is not good.
+    #[error("{0}")]
+    InvalidSignature(String),
+    /// The client's AWS signature lacks a part.
+    #[error("{0}")]
+    IncompleteSignature(String),
     /// The key exists but may not do this.
     #[error("{0}")]
     AccessDenied(String),
@@ -106,7 +115,11 @@ impl GatewayError {
     fn shape(&self) -> (StatusCode, &'static str) {
         match self {
             Self::MissingKey => (StatusCode::FORBIDDEN, "MissingAuthenticationTokenException"),
-            Self::UnknownKey { .. } => (StatusCode::FORBIDDEN, "UnrecognizedClientException"),
+            Self::UnknownKey { .. } | Self::UnknownAccessKeyId => {
+                (StatusCode::FORBIDDEN, "UnrecognizedClientException")
+            }
+            Self::InvalidSignature(_) => (StatusCode::FORBIDDEN, "InvalidSignatureException"),
+            Self::IncompleteSignature(_) => (StatusCode::BAD_REQUEST, "IncompleteSignatureException"),
             Self::AccessDenied(_) => (StatusCode::FORBIDDEN, "AccessDeniedException"),
             Self::Validation(_) | Self::BodyBroken(_) => (StatusCode::BAD_REQUEST, "ValidationException"),
             Self::NoOperation(Unresolved::NoSuchOperation { .. }) => {
@@ -164,7 +177,8 @@ impl GatewayError {
         let message = self.to_string();
         let named = native_type(status, self.is_about_the_key());
         answer.json(match shape {
-            ErrorShape::Aws => json!({ "message": message }),
+            // `__type` is where clients of awsJson services look.
+            ErrorShape::Aws => json!({ "message": message, "__type": error_type }),
             ErrorShape::OpenAi => {
                 json!({ "error": { "message": message, "type": named, "param": null, "code": error_type } })
             }
@@ -183,7 +197,14 @@ impl GatewayError {
     }
 
     fn is_about_the_key(&self) -> bool {
-        matches!(self, Self::MissingKey | Self::UnknownKey { .. })
+        matches!(
+            self,
+            Self::MissingKey
+                | Self::UnknownKey { .. }
+                | Self::UnknownAccessKeyId
+                | Self::InvalidSignature(_)
+                | Self::IncompleteSignature(_)
+        )
     }
 }
 

@@ -9,6 +9,7 @@ use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use crate::domain::{IdentityId, Region, Service, UnixMicros};
 use crate::operation::headers::must_sign;
 
+pub(crate) mod canonical;
 mod credentials;
 mod providers;
 mod sigv4;

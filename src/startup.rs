@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use crate::auth::{Authenticator, KeyDirectory};
+use crate::auth::{Authenticator, KeyDirectory, Vault};
 use crate::config::Config;
 use crate::domain::{KeyHash, NanoUsd, UnixMicros};
 use crate::event::Payer;
@@ -86,8 +86,12 @@ impl Application {
         let data_dir = DataDir::open(&config.server.data_dir)?;
         let store = open_store(&config).await?;
         let loaded = store.load_keys().await.context("cannot load the keys")?;
-        let keys = Arc::new(KeyDirectory::default());
+        let vault = config.auth.secret_key.as_ref().map(Vault::new).transpose()?;
+        let keys = Arc::new(KeyDirectory::with_vault(vault));
         keys.apply(loaded.keys.into_iter().map(KeyChange::put).collect());
+        let pairs = store.load_pairs(None).await.context("cannot load the AWS credential pairs of keys")?;
+        keys.pairs().check(&pairs).map_err(anyhow::Error::msg)?;
+        keys.apply(pairs.into_iter().map(Box::new).map(KeyChange::Pair).collect());
         let followed = Arc::clone(&keys);
         actix_rt::spawn(follow_keys(store.clone(), loaded.revision, move |changes| followed.apply(changes)));
 
@@ -129,7 +133,8 @@ impl Application {
         let credentials = CredentialTable::start(providers);
 
         let header = config.key_header_name.clone();
-        let authenticator = Authenticator::new(config.master_key.as_ref(), header, Arc::clone(&keys));
+        let authenticator =
+            Authenticator::new(config.master_key.as_ref(), header, &config.auth, Arc::clone(&keys));
         let listener = bind(&config)?;
         let addresses = vec![listener.local_addr()?];
         let shared = Arc::new(Shared {

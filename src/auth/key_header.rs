@@ -3,19 +3,32 @@
 
 use actix_web::http::header::HeaderMap;
 
+use super::pairs::is_access_key_id;
+
 /// Headers that hold nothing but the key, before `Authorization`.
 const BEFORE_AUTHORIZATION: [&str; 1] = ["x-litellm-api-key"];
 /// Headers that hold nothing but the key, after `Authorization`.
 const AFTER_AUTHORIZATION: [&str; 4] =
     ["api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key"];
 
-/// The key a client shows: the first header that is present and not empty counts, and a bad key in it is not
-/// made good by a later one.
+/// How a client shows who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presented<'h> {
+    /// By its key.
+    Key(&'h str),
+    /// By its key in place of the access key id of a signature that nobody can check: LiteLLM's form.
+    KeyAsAccessKeyId(&'h str),
+    /// By a signature with an AWS access key id: the value of `Authorization`.
+    Signature(&'h str),
+}
+
+/// What a client shows: the first header that is present and not empty counts, and a bad key in it is not made good
+/// by a later one.
 ///
 /// `configured` is `general_settings.litellm_key_header_name`; where it is set, only it and
 /// `litellm_user_api_key` are read.
 #[must_use]
-pub fn presented_key<'h>(headers: &'h HeaderMap, configured: Option<&str>) -> Option<&'h str> {
+pub fn presented<'h>(headers: &'h HeaderMap, configured: Option<&str>) -> Option<Presented<'h>> {
     let read = |name: &str| headers.get(name)?.to_str().ok().map(str::trim).filter(|value| !value.is_empty());
     if let Some(value) = read("litellm_user_api_key") {
         return key_in(value);
@@ -23,22 +36,28 @@ pub fn presented_key<'h>(headers: &'h HeaderMap, configured: Option<&str>) -> Op
     if let Some(name) = configured {
         return read(name).and_then(key_in);
     }
-    BEFORE_AUTHORIZATION
-        .iter()
-        .chain(["authorization"].iter())
-        .chain(AFTER_AUTHORIZATION.iter())
-        .find_map(|name| read(name))
-        .and_then(key_in)
+    if let Some(value) = BEFORE_AUTHORIZATION.iter().find_map(|name| read(name)) {
+        return key_in(value);
+    }
+    if let Some(value) = read("authorization") {
+        return match key_in(value) {
+            Some(Presented::KeyAsAccessKeyId(id)) if is_access_key_id(id) => {
+                Some(Presented::Signature(value))
+            }
+            other => other,
+        };
+    }
+    AFTER_AUTHORIZATION.iter().find_map(|name| read(name)).and_then(key_in)
 }
 
 /// The key inside a header's value: raw, after `Bearer` or `Basic` in any case, or the access key id of a
 /// SigV4 credential.
-fn key_in(value: &str) -> Option<&str> {
+fn key_in(value: &str) -> Option<Presented<'_>> {
     if let Some(parameters) = value.strip_prefix("AWS4-HMAC-SHA256") {
-        return access_key_id(parameters);
+        return access_key_id(parameters).map(Presented::KeyAsAccessKeyId);
     }
     let key = strip_scheme(value, "bearer").or_else(|| strip_scheme(value, "basic")).unwrap_or(value);
-    (!key.is_empty() && !key.contains(char::is_whitespace)).then_some(key)
+    (!key.is_empty() && !key.contains(char::is_whitespace)).then_some(Presented::Key(key))
 }
 
 fn strip_scheme<'v>(value: &'v str, scheme: &str) -> Option<&'v str> {
@@ -70,7 +89,12 @@ mod tests {
                 HeaderValue::from_str(value).unwrap(),
             );
         }
-        assert_eq!(presented_key(&map, configured), expected, "{headers:?}");
+        let key = match presented(&map, configured) {
+            Some(Presented::Key(key) | Presented::KeyAsAccessKeyId(key)) => Some(key),
+            Some(Presented::Signature(_)) => Some("a signature"),
+            None => None,
+        };
+        assert_eq!(key, expected, "{headers:?}");
     }
 
     #[test]
@@ -100,6 +124,15 @@ mod tests {
             Some("sk-1"),
         );
         check(&[("authorization", "AWS4-HMAC-SHA256 Credential=sk-1")], None, None);
+    }
+
+    #[test]
+    fn a_signature_with_an_aws_access_key_id_is_one_to_check() {
+        let scope = "20260101/us-west-2/bedrock/aws4_request, SignedHeaders=host, Signature=0";
+        let signature = format!("AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/{scope}");
+        check(&[("authorization", &signature)], None, Some("a signature"));
+        check(&[("authorization", &signature), ("x-api-key", "sk-1")], None, Some("a signature"));
+        check(&[("authorization", &signature), ("litellm_user_api_key", "sk-1")], None, Some("sk-1"));
     }
 
     #[test]

@@ -77,6 +77,7 @@ pub(super) async fn run(port: u16, simulator_port: u16) -> anyhow::Result<ExitCo
     run_application(application).await
 }
 
+/// What is printed: commands stand at the line's beginning, so that they run as they are pasted.
 fn welcome(url: &str, key: &str, simulator: &str) -> String {
     format!(
         r#"
@@ -87,27 +88,27 @@ a virtual key:  {key}          (the master key is {MASTER_KEY})
 
 Try it with curl:
 
-  curl {url}/bedrock/model/my-bedrock-model/converse \
-    -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \
-    -d '{{"messages": [{{"role": "user", "content": [{{"text": "Hello, how are you?"}}]}}], "inferenceConfig": {{"maxTokens": 100}}}}'
+curl {url}/bedrock/model/my-bedrock-model/converse \
+  -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \
+  -d '{{"messages": [{{"role": "user", "content": [{{"text": "Hello, how are you?"}}]}}], "inferenceConfig": {{"maxTokens": 100}}}}'
 
 With boto3, streaming (the key is the access key id; any secret will do):
 
-  python3 - <<'END'
-  import boto3
-  client = boto3.client("bedrock-runtime", region_name="us-west-2", endpoint_url="{url}/bedrock",
-                        aws_access_key_id="{key}", aws_secret_access_key="anything")
-  answer = client.converse_stream(modelId="my-bedrock-model",
-                                  messages=[{{"role": "user", "content": [{{"text": "Tell me a short story"}}]}}])
-  for event in answer["stream"]:
-      print(event.get("contentBlockDelta", {{}}).get("delta", {{}}).get("text", ""), end="", flush=True)
-  print()
-  END
+python3 - <<'END'
+import boto3
+client = boto3.client("bedrock-runtime", region_name="us-west-2", endpoint_url="{url}/bedrock",
+                      aws_access_key_id="{key}", aws_secret_access_key="anything")
+answer = client.converse_stream(modelId="my-bedrock-model",
+                                messages=[{{"role": "user", "content": [{{"text": "Tell me a short story"}}]}}])
+for event in answer["stream"]:
+    print(event.get("contentBlockDelta", {{}}).get("delta", {{}}).get("text", ""), end="", flush=True)
+print()
+END
 
 What it cost:
 
-  curl '{url}/spend/logs' -H 'Authorization: Bearer {MASTER_KEY}'
-  curl '{url}/key/info' -H 'Authorization: Bearer {key}'
+curl '{url}/spend/logs' -H 'Authorization: Bearer {MASTER_KEY}'
+curl '{url}/key/info' -H 'Authorization: Bearer {key}'
 
 Ctrl-C ends the demo; nothing is kept.
 

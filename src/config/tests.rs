@@ -30,6 +30,32 @@ fn deployment(params: &str, environment: Variables<'_>) -> DeploymentConfig {
     config(&yaml, environment).deployments.remove(0)
 }
 
+mod auth {
+    use super::*;
+
+    #[test]
+    fn the_key_for_secrets_is_bedgates_own_or_litellms_and_bedgates_is_not_short() {
+        let secret = |environment: Variables<'_>| {
+            config("", environment).auth.secret_key.map(|key| key.expose().to_owned())
+        };
+        let (own, salt) = (("BEDGATE_SECRET_KEY", "0123456789abcdef"), ("LITELLM_SALT_KEY", "sk-1234"));
+        assert_eq!(secret(&[]), None);
+        assert_eq!(secret(&[salt]).as_deref(), Some("sk-1234"));
+        assert_eq!(secret(&[salt, own]).as_deref(), Some("0123456789abcdef"));
+        let [fault] = faults("", &[("BEDGATE_SECRET_KEY", "too short")]).try_into().unwrap();
+        assert!(fault.contains("16 random characters") && !fault.contains("too short\""), "{fault}");
+    }
+
+    #[test]
+    fn which_signatures_are_accepted_can_be_set() {
+        let text =
+            "bedgate_settings: {auth: {allow_unsigned_payload: true, allow_key_as_access_key_id: false}}";
+        let auth = config(text, &[]).auth;
+        assert!(auth.allow_unsigned_payload && !auth.allow_key_as_access_key_id);
+        assert_eq!(faults("bedgate_settings: {auth: {allow_unsigned: true}}", &[]).len(), 1);
+    }
+}
+
 mod defaults {
     use super::*;
 

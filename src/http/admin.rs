@@ -4,14 +4,16 @@
 //! |---|---|
 //! | `POST /key/generate`, `/key/update`, `/key/delete`, `/key/block`, `/key/unblock` | master key |
 //! | `POST /key/regenerate`, `/key/reset_spend` | master key |
+//! | `POST /key/aws_credentials`, `/key/aws_credentials/delete` | master key |
 //! | `/team/…`, `/customer/…` (also `/end_user/…`), `/budget/…`: `new`, `info`, `list`, `update`, `delete` | master key |
 //! | `GET /key/list`, `/spend/unpriced`, `/spend/keys`, `/spend/users`, `/global/spend` | master key |
-//! | `GET /key/info`, `/spend/logs` | master key, or a virtual key about itself |
+//! | `GET /key/info`, `/key/aws_credentials`, `/spend/logs` | master key, or a virtual key about itself |
 //!
 //! A change is in force on this instance when the call returns, on others within a second
 //! ([`follow_keys`](crate::store::follow_keys)).
 
 mod caller;
+mod credentials;
 mod duration;
 mod error;
 mod fields;
@@ -64,6 +66,9 @@ pub fn configure(config: &mut ServiceConfig) {
         .route("/key/delete", web::post().to(keys::delete))
         .route("/key/block", web::post().to(keys::block))
         .route("/key/unblock", web::post().to(keys::unblock))
+        .route("/key/aws_credentials", web::post().to(credentials::create))
+        .route("/key/aws_credentials", web::get().to(credentials::list))
+        .route("/key/aws_credentials/delete", web::post().to(credentials::delete))
         .route("/key/regenerate", web::post().to(regenerate::regenerate))
         .route("/key/{key}/regenerate", web::post().to(regenerate::regenerate))
         .route("/key/reset_spend", web::post().to(regenerate::reset_spend))

@@ -23,6 +23,7 @@ mod address;
 mod answer;
 mod attribution;
 mod body;
+mod received;
 mod relay;
 
 use address::Address;
@@ -76,31 +77,42 @@ async fn serve(
     let address = Address::of(full_path).ok_or_else(|| not_served(full_path))?;
     let path = address.path;
     let call = address.resolve(&request_line(request, path))?;
-    let caller = worker.shared.authenticator.authenticate(request.headers(), now)?;
-    limits::require_operation(&caller, call.operation, full_path)?;
+    let claim = worker.shared.authenticator.claim(request.headers(), || received::head(request), now)?;
     let mut model: Option<Arc<str>> = call.model.map(|model| model.name().as_ref().into());
-    if let Some(model) = &model {
-        require_model(worker, &caller, model)?;
-    }
     let is_charged = !limits::cost_bound::is_free(call.service, call.operation.name);
-    let asked = limits::Request { caller: &caller, model: model.as_deref(), is_charged, id, now };
-    let mut admission = worker.shared.limits.admit(asked).await?;
+    let admit = async |caller: &Caller, model: Option<&str>| {
+        let asked = limits::Request { caller, model, is_charged, id, now };
+        worker.shared.limits.admit(asked).await
+    };
+    let model_member = call.operation.model_member();
+    // Whoever is known before the body is refused before it, too.
+    let mut early = None;
+    if let Some(caller) = claim.caller() {
+        require_access(worker, caller, &call, full_path, model.as_deref())?;
+        if model_member.is_none() {
+            early = Some(admit(caller, model.as_deref()).await?);
+        }
+    }
     let permit = worker.shared.ledger.reserve().map_err(|_| journal_is_full())?;
+    let body = body::read(request, payload, worker).await?;
+    let caller = claim.settle(&body.sha256)?;
+    require_access(worker, &caller, &call, full_path, model.as_deref())?;
     let user_header = worker.shared.config.budgets.user_header_name.as_deref();
     let mut attribution = Attribution::of(request.headers(), &caller, user_header);
-    let body = body::read(request, payload, worker).await?;
     let facts = RequestFacts::of(&body.bytes);
     attribution.complete_from_body(&facts);
-    let customer = attribution.end_user.as_deref();
-    worker.shared.limits.admit_customer(&mut admission, customer, is_charged).await?;
     let call = operation::settle_by_body(call, &body.bytes);
     require_models_in_body(worker, &caller, &call, &body)?;
-    let member = call.operation.model_member();
-    let model_in_body = member.and_then(|member| top_level_string_span(&body.bytes, member));
+    let model_in_body = model_member.and_then(|member| top_level_string_span(&body.bytes, member));
     if let Some(literal) = model_in_body.clone().and_then(|span| body.bytes.get(span)) {
         model = serde_json::from_slice::<String>(literal).ok().map(Into::into);
-        worker.shared.limits.admit_model(&mut admission, &caller, model.as_deref(), is_charged).await?;
     }
+    let mut admission = match early {
+        Some(admission) => admission,
+        None => admit(&caller, model.as_deref()).await?,
+    };
+    let customer = attribution.end_user.as_deref();
+    worker.shared.limits.admit_customer(&mut admission, customer, is_charged).await?;
     let admitted = Admitted {
         id,
         started,
@@ -117,6 +129,23 @@ async fn serve(
     };
     let (relayed, account) = relay::to_aws(&admitted, worker, permit, admission).await?;
     Ok(answer::to_client(&admitted, worker, relayed, account))
+}
+
+/// What the key may call.
+fn require_access(
+    worker: &Worker,
+    caller: &Caller,
+    call: &Call<'_>,
+    full_path: &str,
+    model: Option<&str>,
+) -> Result<(), GatewayError> {
+    limits::require_operation(caller, call.operation, full_path)?;
+    if call.operation.event_stream_in() {
+        let name = call.operation.name;
+        let reason = format!("{name} streams both ways over HTTP/2, which this gateway does not speak yet");
+        return Err(GatewayError::Validation(reason));
+    }
+    model.map_or(Ok(()), |model| require_model(worker, caller, model))
 }
 
 fn not_served(path: &str) -> GatewayError {

@@ -131,23 +131,6 @@ impl LimitTable {
         }
     }
 
-    /// Lets it in for a model that its body names, too.
-    ///
-    /// # Errors
-    /// The key is at a limit for that model.
-    pub async fn admit_model(
-        &self,
-        admission: &mut Admission,
-        caller: &Caller,
-        model: Option<&str>,
-        is_charged: bool,
-    ) -> Result<(), GatewayError> {
-        let Some(key) = caller.key() else { return Ok(()) };
-        let now = admission.began;
-        self.seat_model(admission, key, model, now);
-        self.enter(admission, is_charged).await
-    }
-
     /// Refuses a model that the key's team may not use.
     ///
     /// # Errors

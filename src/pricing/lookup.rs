@@ -75,7 +75,8 @@ struct Book<'a, 'q> {
 
 impl<'a> Book<'a, '_> {
     fn entry(&self, id: &str) -> Option<Named<'a>> {
-        spellings(id).into_iter().find_map(|id| self.entry_as_spelled(&id))
+        self.entry_as_spelled(id)
+            .or_else(|| other_spellings(id).into_iter().find_map(|id| self.entry_as_spelled(&id)))
     }
 
     fn entry_as_spelled(&self, id: &str) -> Option<Named<'a>> {
@@ -142,9 +143,9 @@ fn split_profile(id: &str) -> Option<(&'static str, &str)> {
     PROFILE_PREFIXES.iter().find_map(|prefix| Some((*prefix, id.strip_prefix(prefix)?)))
 }
 
-/// The ways an id may be written in the list.
-fn spellings(id: &str) -> Vec<String> {
-    let mut spellings = vec![id.to_owned()];
+/// The other ways an id may be written in the list.
+fn other_spellings(id: &str) -> Vec<String> {
+    let mut spellings = Vec::with_capacity(2);
     let without_context = match id.rsplit_once(':') {
         Some((rest, context)) if context.ends_with('k') && rest.contains(':') => rest,
         _ => id,

@@ -13,6 +13,8 @@ const PRICE_DECIMALS: usize = 12;
 pub struct Entry {
     /// Price fields in LiteLLM's names, and picodollars a unit.
     pub rates: Vec<(String, i64)>,
+    /// Lengths of prompt, in thousands of tokens, above which some field names another price.
+    pub thresholds: Vec<u64>,
     /// The longest answer the model gives, in tokens.
     pub max_output_tokens: Option<u64>,
 }
@@ -63,7 +65,18 @@ fn parse_row(row: &str) -> Result<(String, Entry), &'static str> {
         .collect::<Option<Vec<_>>>()
         .ok_or("a price has more than twelve decimals, or is no number")?;
     rates.sort_unstable();
-    Ok(((*name).to_owned(), Entry { rates, max_output_tokens }))
+    let mut thresholds: Vec<u64> = rates.iter().filter_map(|(field, _)| threshold_in(field)).collect();
+    thresholds.sort_unstable();
+    thresholds.dedup();
+    Ok(((*name).to_owned(), Entry { rates, thresholds, max_output_tokens }))
+}
+
+/// The threshold that a field names: 200 for `…_above_200k_tokens`.
+pub(super) fn threshold_in(field: &str) -> Option<u64> {
+    let from = field.find("_above_").map(|at| field.split_at(at).1)?;
+    let number = |rest: &str| rest.strip_prefix("_above_")?.split_once("k_tokens")?.0.parse().ok();
+    // `…_above_1hr_above_200k_tokens` names two things; the second is the threshold.
+    number(from).or_else(|| number(from.strip_prefix("_above_1hr")?))
 }
 
 /// A decimal number of dollars, such as `0.000000546875`, in picodollars, exactly; `None` if it is not one

@@ -1,9 +1,11 @@
 //! Usage times rates: which rate each kind of use is charged at, and what it all comes to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::CostBasis;
 use super::lookup::Named;
+use super::price_list::threshold_in;
 use super::{Charge, Price};
 use crate::domain::NanoUsd;
 use crate::usage::{ServiceTier, Unit, Usage};
@@ -35,7 +37,7 @@ struct Kind {
 
 /// A rate, the name it was found under, and whether it is the deployment's own.
 struct Rate {
-    field: String,
+    field: Cow<'static, str>,
     picodollars: i64,
     is_own: bool,
 }
@@ -61,7 +63,7 @@ impl Rates<'_> {
         if self.is_free() {
             return Some(NanoUsd::ZERO);
         }
-        let reached = self.thresholds().into_iter().filter(|threshold| input_tokens > threshold * 1_000);
+        let reached = self.thresholds().filter(|threshold| input_tokens > threshold * 1_000);
         let lengths: Vec<Option<u64>> = std::iter::once(None).chain(reached.map(Some)).collect();
         let dearest = |fields: &[&'static str]| {
             let suffixes =
@@ -95,7 +97,7 @@ impl Rates<'_> {
             (true, _) => Some("config".to_owned()),
             (false, name) => name.map(str::to_owned),
         };
-        let rates = rates.into_iter().map(|rate| (rate.field, rate.picodollars)).collect();
+        let rates = rates.into_iter().map(|rate| (rate.field.into_owned(), rate.picodollars)).collect();
         Charge { cost: Some(cost), basis: CostBasis::Exact, price: entry.map(|entry| Price { entry, rates }) }
     }
 
@@ -107,20 +109,23 @@ impl Rates<'_> {
             return own;
         }
         let (_, entry) = self.entry?;
-        fields.iter().map(|field| format!("{field}{suffix}")).find_map(|field| {
+        fields.iter().map(|field| suffix.added_to(field)).find_map(|field| {
             let picodollars = entry.rate(&field)?;
             Some(Rate { field, picodollars, is_own: false })
         })
     }
 
     /// The deployment's own rate; its plain price holds at any length of prompt.
-    fn own_rate(&self, field: &str, suffix: &Suffix) -> Option<Rate> {
-        let named = |field: String| {
-            let picodollars = *self.own.get(&field)?;
+    fn own_rate(&self, field: &'static str, suffix: &Suffix) -> Option<Rate> {
+        if self.own.is_empty() {
+            return None;
+        }
+        let named = |field: Cow<'static, str>| {
+            let picodollars = *self.own.get(field.as_ref())?;
             Some(Rate { field, picodollars, is_own: true })
         };
         let flat = Suffix { threshold: None, ..*suffix };
-        named(format!("{field}{suffix}")).or_else(|| named(format!("{field}{flat}")))
+        named(suffix.added_to(field)).or_else(|| named(flat.added_to(field)))
     }
 
     /// The highest threshold, in thousands of tokens, that the prompt is longer than.
@@ -130,13 +135,13 @@ impl Rates<'_> {
             .saturating_add(usage.cache_read_tokens)
             .saturating_add(usage.cache_write_5m_tokens)
             .saturating_add(usage.cache_write_1h_tokens);
-        self.thresholds().into_iter().filter(|threshold| prompt > threshold * 1_000).max()
+        self.thresholds().filter(|threshold| prompt > threshold * 1_000).max()
     }
 
-    /// Every threshold a field names: 200 for `…_above_200k_tokens`.
-    fn thresholds(&self) -> BTreeSet<u64> {
-        let listed = self.entry.into_iter().flat_map(|(_, entry)| entry.rates.iter().map(|(field, _)| field));
-        listed.chain(self.own.keys()).filter_map(|field| threshold_in(field)).collect()
+    /// Every threshold a field names, in thousands of tokens.
+    fn thresholds(&self) -> impl Iterator<Item = u64> {
+        let listed = self.entry.into_iter().flat_map(|(_, entry)| entry.thresholds.iter().copied());
+        listed.chain(self.own.keys().filter_map(|field| threshold_in(field)))
     }
 }
 
@@ -151,6 +156,13 @@ struct Suffix {
 impl Suffix {
     fn of(usage: &Usage, threshold: Option<u64>) -> Self {
         Self { threshold, tier: usage.tier, latency_optimised: usage.latency_optimised }
+    }
+
+    /// The field's full name; mostly nothing is added.
+    fn added_to(&self, field: &'static str) -> Cow<'static, str> {
+        let adds_nothing =
+            self.threshold.is_none() && self.tier == ServiceTier::Default && !self.latency_optimised;
+        if adds_nothing { Cow::Borrowed(field) } else { Cow::Owned(format!("{field}{self}")) }
     }
 }
 
@@ -216,13 +228,6 @@ fn unit_fields(unit: Unit) -> (&'static [&'static str], i128) {
             FEMTO_PER_PICO,
         ),
     }
-}
-
-fn threshold_in(field: &str) -> Option<u64> {
-    let from = field.find("_above_").map(|at| field.split_at(at).1)?;
-    let number = |rest: &str| rest.strip_prefix("_above_")?.split_once("k_tokens")?.0.parse().ok();
-    // `…_above_1hr_above_200k_tokens` names two things; the second is the threshold.
-    number(from).or_else(|| number(from.strip_prefix("_above_1hr")?))
 }
 
 fn femtodollars(picodollars: i64, kind: &Kind) -> Option<i128> {

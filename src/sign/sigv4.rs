@@ -3,20 +3,15 @@
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
+use super::canonical::CanonicalHead;
 use crate::domain::{Region, UnixMicros};
 
-/// RFC 3986 unreserved characters stay.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// In a path the slash stays too.
-const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
 /// Derived keys kept at the most; they change once a day, so this many means many identities and regions.
 const MAX_CACHED_KEYS: usize = 4096;
 
@@ -55,8 +50,9 @@ impl SigningKeys {
     ) -> String {
         let day = amz_date.get(..8).unwrap_or_default();
         let scope = format!("{day}/{}/{}/aws4_request", request.region, request.service);
-        let (canonical, signed_headers) = canonical_request(request);
-        let hashed = hex::encode(Sha256::digest(canonical.as_bytes()));
+        let head = CanonicalHead::of(request.method, request.path, request.query, request.headers.clone());
+        let hashed = hex::encode(Sha256::digest(head.with_payload(request.body_sha256)));
+        let signed_headers = &head.signed_headers;
         let to_sign = format!("AWS4-HMAC-SHA256\n{amz_date}\n{scope}\n{hashed}");
         let key = self.key(access_key_id, secret, request, day);
         let signature = calculate_signature(key, to_sign.as_bytes());
@@ -100,86 +96,6 @@ pub(super) fn amz_date(now: UnixMicros) -> String {
         at.minute(),
         at.second()
     )
-}
-
-/// The canonical request, and the list of signed headers in it.
-fn canonical_request(request: &Signable<'_>) -> (String, String) {
-    let mut headers: Vec<(&str, String)> = Vec::with_capacity(request.headers.len());
-    let mut listed = request.headers.clone();
-    listed.sort_by_key(|(name, _)| *name);
-    for (name, value) in listed {
-        let value = canonical_value(value);
-        match headers.last_mut() {
-            Some((last, values)) if *last == name => {
-                values.push(',');
-                values.push_str(&value);
-            }
-            _ => headers.push((name, value)),
-        }
-    }
-    let signed = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
-    let mut canonical = String::with_capacity(512);
-    canonical.push_str(request.method);
-    canonical.push('\n');
-    canonical.push_str(&canonical_path(request.path));
-    canonical.push('\n');
-    canonical.push_str(&canonical_query(request.query));
-    canonical.push('\n');
-    for (name, value) in &headers {
-        let _ = writeln!(canonical, "{name}:{value}");
-    }
-    let _ = write!(canonical, "\n{signed}\n{}", request.body_sha256);
-    (canonical, signed)
-}
-
-/// Every service but S3 encodes the path a second time and takes runs of slashes as one. Dot segments never
-/// come this far.
-fn canonical_path(path: &str) -> String {
-    let mut single = String::with_capacity(path.len() + 16);
-    if !path.starts_with('/') {
-        single.push('/');
-    }
-    for part in utf8_percent_encode(path, PATH) {
-        for character in part.chars() {
-            if character != '/' || !single.ends_with('/') {
-                single.push(character);
-            }
-        }
-    }
-    single
-}
-
-/// Each name and value decoded and encoded anew, sorted.
-fn canonical_query(query: &str) -> String {
-    if query.is_empty() {
-        return String::new();
-    }
-    let again = |text: &str| {
-        let spaces = text.replace('+', " ");
-        let decoded: Vec<u8> = percent_decode(spaces.as_bytes()).collect();
-        percent_encode(&decoded, UNRESERVED).to_string()
-    };
-    let mut pairs: Vec<(String, String)> = query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(name, value)| (again(name), again(value)))
-        .collect();
-    pairs.sort_unstable();
-    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
-}
-
-/// Without spaces around, and runs of spaces inside as one.
-fn canonical_value(value: &[u8]) -> String {
-    let text = String::from_utf8_lossy(value);
-    let mut out = String::with_capacity(text.len());
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
-        if !out.is_empty() {
-            out.push(' ');
-        }
-        out.push_str(word);
-    }
-    out
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Virtual keys as they are kept: who may call, what, until when.
 
 mod changes;
+mod credentials;
 mod follow;
 mod list;
 mod row;
@@ -10,6 +11,7 @@ use diesel_async::{AsyncConnection as _, RunQueryDsl};
 use serde::Serialize;
 
 pub use self::changes::{KeyChange, KeyChanges, LoadedKeys};
+pub use self::credentials::{KeptPair, MAX_PAIRS_PER_KEY, SealedPair};
 pub use self::follow::follow_keys;
 pub use self::list::{KeyFilter, KeyPage, MAX_PAGE_SIZE};
 use self::row::{DeletedKeyRow, KeyRow};
@@ -17,7 +19,7 @@ use super::audit::AuditRow;
 pub use super::audit::Change;
 use super::error::{StoreError, TakenName};
 use super::limit_set::{LimitPatch, LimitSet};
-use super::schema::{audit_log, deleted_keys, keys, revisions};
+use super::schema::{audit_log, deleted_keys, key_credentials, keys, revisions};
 use super::{Store, on_reader, on_writer};
 use crate::domain::{KeyHash, NanoUsd, UnixMicros};
 
@@ -146,6 +148,8 @@ macro_rules! next_revision {
     }};
 }
 
+use next_revision;
+
 impl Store {
     /// Keeps a new key. Its `revision` is set by the store. `carried` is what it spent elsewhere.
     ///
@@ -222,7 +226,7 @@ impl Store {
         })
     }
 
-    /// Moves keys into the archive and says which of them existed. At most [`MAX_DELETED_AT_ONCE`].
+    /// Moves keys into the archive, forgets their AWS credential pairs, and says which of them existed. At most [`MAX_DELETED_AT_ONCE`].
     ///
     /// # Errors
     ///
@@ -243,6 +247,8 @@ impl Store {
                     let archived = DeletedKeyRow::new(&before, revision, &change);
                     diesel::insert_into(deleted_keys::table).values(archived).execute(conn).await?;
                     diesel::delete(keys::table.find(hash.to_string())).execute(conn).await?;
+                    let pairs = key_credentials::table.filter(key_credentials::key_hash.eq(hash.to_string()));
+                    diesel::delete(pairs).execute(conn).await?;
                     let object = hash.to_string();
                     let entry =
                         AuditRow::new(&change, "key.delete", object, Some(&before), None::<&KeyRecord>);
@@ -255,7 +261,8 @@ impl Store {
         })
     }
 
-    /// Gives a key another value: its record goes on under another hash, the old one into the archive. `None` when
+    /// Gives a key another value: its record goes on under another hash, the old one into the archive, its AWS
+    /// credential pairs deleted. `None` when
     /// there is none. `patch` carries over what was spent.
     ///
     /// # Errors
@@ -283,6 +290,8 @@ impl Store {
                 let archived = DeletedKeyRow::new(&before, deletion, &change);
                 diesel::insert_into(deleted_keys::table).values(archived).execute(conn).await?;
                 diesel::delete(keys::table.find(old.to_string())).execute(conn).await?;
+                let pairs = key_credentials::table.filter(key_credentials::key_hash.eq(old.to_string()));
+                diesel::delete(pairs).execute(conn).await?;
                 after.revision = next_revision!(conn);
                 let row = KeyRow::new(&after, after.spend_carried, &change);
                 diesel::insert_into(keys::table).values(&row).execute(conn).await?;

@@ -49,6 +49,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// AWS credential pairs of keys.
+    bedgate.key_credentials (access_key_id) {
+        access_key_id -> Text,
+        key_hash -> Text,
+        sealed -> Text,
+        sealed_by -> Text,
+        created_at -> BigInt,
+        created_by -> Nullable<Text>,
+        revoked_at -> Nullable<BigInt>,
+        revision -> BigInt,
+    }
+}
+
+diesel::table! {
     /// Deleted keys as they were.
     bedgate.deleted_keys (revision) {
         revision -> BigInt,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use diesel_async::SimpleAsyncConnection as _;
 use serde_json::json;
 
-use super::keys::{Change, KeyChange};
+use super::keys::{Change, KeptPair, KeyChange, MAX_PAIRS_PER_KEY, SealedPair};
 use super::limit_set::LimitSet;
 use super::spend::{Scope, SpendSum};
 use super::{
@@ -101,6 +101,7 @@ on_each_database! {
     a_key_lives_from_creation_to_deletion => key_life;
     changes_come_in_order_and_only_once => changes_in_order;
     another_instance_follows_within_a_second => instances_follow;
+    credential_pairs_live_with_their_key => pairs_live;
     names_that_are_taken_are_named => taken_names;
     keys_are_listed_in_pages => key_pages;
     logs_are_filtered => logs_filtered;
@@ -191,7 +192,7 @@ async fn two_migrate_at_once(database: &TestDatabase) {
     let (one, two) = (database.open().await, database.open().await);
     let (first, second) = tokio::join!(one.migrate(), two.migrate());
     let (first, second) = (first.unwrap(), second.unwrap());
-    assert!(first.is_empty() != second.is_empty(), "{first:?} {second:?}");
+    assert!(first.is_empty() != second.is_empty(), "one migrates, the other waits: {first:?} {second:?}");
     assert_eq!(one.migrate().await.unwrap(), Vec::<String>::new());
     one.ping().await.unwrap();
     assert_eq!(one.load_keys().await.unwrap().keys, vec![]);
@@ -417,6 +418,45 @@ async fn instances_follow(database: &TestDatabase) {
     assert_eq!(next().await, vec![KeyChange::Removed { hash: one.hash, revision: 2 }]);
     following.abort();
     assert!(following.await.unwrap_err().is_cancelled());
+}
+
+async fn pairs_live(database: &TestDatabase) {
+    let (store, other) = (database.open().await, database.open().await);
+    store.migrate().await.unwrap();
+    let pair = |id: &str, name: &str| SealedPair {
+        access_key_id: id.to_owned(),
+        key_hash: KeyHash::of(name),
+        sealed: "encrypted".to_owned(),
+        sealed_by: "v1:00".to_owned(),
+        created_at: NOON,
+        created_by: Some("someone".to_owned()),
+        ..SealedPair::default()
+    };
+    let keep = async |pair| store.create_pair(pair, change(NOON)).await.unwrap();
+    assert_eq!(keep(pair("AKIA1", "one")).await, KeptPair::NoSuchKey);
+    let one = store.create_key(key("one"), NanoUsd::ZERO, change(NOON)).await.unwrap();
+    let start = other.load_keys().await.unwrap().revision;
+    let KeptPair::Kept(first) = keep(pair("AKIA1", "one")).await else { panic!("not kept") };
+    assert!(store.create_pair(pair("AKIA1", "one"), change(NOON)).await.is_err(), "an id is unique");
+    for number in 1..MAX_PAIRS_PER_KEY {
+        assert!(matches!(keep(pair(&format!("AKIA2{number}"), "one")).await, KeptPair::Kept(_)));
+    }
+    assert_eq!(keep(pair("AKIA3", "one")).await, KeptPair::TooMany);
+    let seen = other.key_changes_since(start).await.unwrap();
+    assert_eq!(seen.changes.len(), usize::try_from(MAX_PAIRS_PER_KEY).unwrap());
+    assert_eq!(seen.changes.first(), Some(&KeyChange::Pair(Box::new(first.clone()))));
+
+    let revoked = store.revoke_pair("AKIA1".to_owned(), change(NOON)).await.unwrap().unwrap();
+    assert_eq!((revoked.sealed.as_str(), revoked.revoked_at), ("", Some(NOON)));
+    assert!(revoked.revision > first.revision);
+    assert_eq!(store.revoke_pair("AKIA1".to_owned(), change(NOON)).await.unwrap(), None);
+    let seen = other.key_changes_since(seen.revision).await.unwrap();
+    assert_eq!(seen.changes, vec![KeyChange::Pair(Box::new(revoked))]);
+    let held = usize::try_from(MAX_PAIRS_PER_KEY).unwrap() - 1;
+    assert_eq!(store.load_pairs(Some(one.hash)).await.unwrap().len(), held);
+
+    store.delete_keys(vec![one.hash], change(NOON)).await.unwrap();
+    assert_eq!(store.load_pairs(None).await.unwrap(), vec![]);
 }
 
 async fn taken_names(database: &TestDatabase) {

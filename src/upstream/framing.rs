@@ -76,18 +76,26 @@ impl ResponseFraming {
         let request_was_head = self.request_was_head;
         match &mut self.state {
             State::Idle | State::UntilClose => Ok(0),
+            // Mostly the whole head is there at once, and nothing is copied.
+            State::Head(head)
+                if head.is_empty()
+                    && let Some(end) = end_of_head(bytes) =>
+            {
+                self.state = after_head(bytes.get(..end).unwrap_or_default(), request_was_head)?;
+                Ok(end)
+            }
             State::Head(head) => {
                 let before = head.len();
                 let from = before.saturating_sub(3);
                 head.extend_from_slice(bytes);
-                let Some(at) = memchr::memmem::find(head.get(from..).unwrap_or_default(), b"\r\n\r\n") else {
+                let Some(length) = end_of_head(head.get(from..).unwrap_or_default()) else {
                     return if head.len() > MAX_HEAD_BYTES {
                         Err(Malformed("head too large"))
                     } else {
                         Ok(bytes.len())
                     };
                 };
-                let end = from + at + 4;
+                let end = from + length;
                 head.truncate(end);
                 self.state = after_head(head, request_was_head)?;
                 Ok(end - before)
@@ -104,12 +112,16 @@ impl ResponseFraming {
             State::ChunkSize { line } => {
                 let end = memchr::memchr(b'\n', bytes);
                 let taken = end.map_or(bytes.len(), |at| at + 1);
-                line.extend_from_slice(bytes.get(..taken).unwrap_or_default());
-                if line.len() > MAX_CHUNK_LINE_BYTES {
+                let more = bytes.get(..taken).unwrap_or_default();
+                if line.len() + more.len() > MAX_CHUNK_LINE_BYTES {
                     return Err(Malformed("chunk size line too long"));
                 }
+                let is_whole_at_once = line.is_empty() && end.is_some();
+                if !is_whole_at_once {
+                    line.extend_from_slice(more);
+                }
                 if end.is_some() {
-                    self.state = match chunk_size(line)? {
+                    self.state = match chunk_size(if is_whole_at_once { more } else { line })? {
                         0 => State::Trailers { line_bytes: 0 },
                         size => State::ChunkData(size),
                     };
@@ -134,6 +146,13 @@ impl ResponseFraming {
             }
         }
     }
+}
+
+/// How long the head is, its empty line included, if all of it is there.
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', bytes)
+        .find(|at| at.checked_sub(3).and_then(|from| bytes.get(from..=*at)) == Some(b"\r\n\r\n"))
+        .map(|at| at + 1)
 }
 
 fn after_head(head: &[u8], request_was_head: bool) -> Result<State, Malformed> {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::caller::AdminCaller;
 use super::error::AdminError;
 use super::fields::Fields;
-use super::{AdminState, duration, read_body, show};
+use super::{AdminState, credentials, duration, read_body, show};
 use crate::domain::{KeyHash, NanoUsd, UnixMicros, key_name, new_virtual_key};
 use crate::store::KeyRecord;
 use crate::store::keys::Change;
@@ -26,9 +26,15 @@ pub(super) async fn generate(
     let change = AdminCaller::master(&state, &req)?;
     let wanted = WantedKey::parse(&read_body(payload).await?, &change, rand::random())?;
     super::holders::require_budget(&state, wanted.record.budget_id.as_deref())?;
-    let record = state.store.create_key(wanted.record, wanted.spend, change).await?;
+    if wanted.aws_credentials {
+        credentials::require_vault(&state)?;
+    }
+    let record = state.store.create_key(wanted.record, wanted.spend, change.clone()).await?;
     state.keys.put(record.clone());
-    let answer = show::generated(&record, &wanted.key, wanted.spend.as_usd(), wanted.duration.as_deref());
+    let mut answer = show::generated(&record, &wanted.key, wanted.spend.as_usd(), wanted.duration.as_deref());
+    if wanted.aws_credentials {
+        answer.extend(credentials::issue(&state, record.hash, change).await?.shown());
+    }
     Ok(HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(answer))
 }
 
@@ -38,6 +44,8 @@ pub(super) struct WantedKey {
     pub(super) record: KeyRecord,
     pub(super) spend: NanoUsd,
     pub(super) duration: Option<String>,
+    /// Whether an AWS credential pair is to come with it.
+    pub(super) aws_credentials: bool,
 }
 
 impl WantedKey {
@@ -75,6 +83,7 @@ impl WantedKey {
             budget_id,
             ..KeyRecord::default()
         };
+        let aws_credentials = fields.boolean("aws_credentials").unwrap_or_default();
         limits.apply(&mut record.limits, change.at);
         fields.finish()?;
         let key = match key {
@@ -83,7 +92,7 @@ impl WantedKey {
         };
         record.hash = KeyHash::of(&key);
         record.key_name = key_name(&key);
-        Ok(Self { key, record, spend: spend.unwrap_or_default(), duration })
+        Ok(Self { key, record, spend: spend.unwrap_or_default(), duration, aws_credentials })
     }
 }
 

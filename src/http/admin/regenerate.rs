@@ -47,7 +47,7 @@ async fn spent_of_budget(
 }
 
 /// `POST /key/{key}/regenerate`, `/key/regenerate {"key": …, "new_key": …}`: another key with the same record; the
-/// old one is refused from now on. What was spent is carried over; requests of the old key that are still in flight
+/// old one and its AWS credential pairs are refused from now on. What was spent is carried over; requests of the old key that are still in flight
 /// stay with it.
 pub(super) async fn regenerate(
     state: web::Data<AdminState>,

@@ -57,7 +57,12 @@ pub(super) fn key_fields(record: &KeyRecord) -> Map<String, Value> {
 }
 
 /// The answer of `/key/generate`: the only place where a key itself is ever shown.
-pub(super) fn generated(record: &KeyRecord, key: &str, spend: f64, duration: Option<&str>) -> Value {
+pub(super) fn generated(
+    record: &KeyRecord,
+    key: &str,
+    spend: f64,
+    duration: Option<&str>,
+) -> Map<String, Value> {
     let mut shown = key_fields(record);
     let hash = record.hash.to_string();
     shown.extend(object(json!({
@@ -72,7 +77,7 @@ pub(super) fn generated(record: &KeyRecord, key: &str, spend: f64, duration: Opt
         "enforced_params": null,
         "updated_by": record.created_by,
     })));
-    Value::Object(shown)
+    shown
 }
 
 /// A request, as LiteLLM shows its `LiteLLM_SpendLogs`. What LiteLLM has no column for is in `metadata`, above all how

@@ -8,8 +8,8 @@ use actix_web::{App, web};
 use serde_json::{Value, json};
 
 use super::{AdminState, MAX_BODY, configure};
-use crate::auth::{Authenticator, KeyDirectory};
-use crate::config::{BudgetsConfig, DatabaseConfig};
+use crate::auth::{Authenticator, KeyDirectory, Vault};
+use crate::config::{AuthConfig, BudgetsConfig, DatabaseConfig};
 use crate::domain::{EventId, KeyHash, NanoUsd, Secret, Service, UnixMicros};
 use crate::event::{Attempt, Begun, CostBasis, Ended, Outcome, Payer, SpendEvent};
 use crate::limits::LimitTable;
@@ -34,9 +34,15 @@ impl Gateway {
         let config = DatabaseConfig { url: None, pool_size: 2 };
         let store = Store::open(&config, directory.path()).await.unwrap();
         store.migrate().await.unwrap();
-        let keys = Arc::new(KeyDirectory::default());
+        let vault = Vault::new(&Secret::new("an operator's secret")).unwrap();
+        let keys = Arc::new(KeyDirectory::with_vault(Some(vault)));
         let master_key = master_key.map(Secret::new);
-        let authenticator = Arc::new(Authenticator::new(master_key.as_ref(), None, Arc::clone(&keys)));
+        let authenticator = Arc::new(Authenticator::new(
+            master_key.as_ref(),
+            None,
+            &AuthConfig::default(),
+            Arc::clone(&keys),
+        ));
         let limits = LimitTable::new(store.clone(), &BudgetsConfig::default(), Arc::default());
         let limits = Arc::new(limits);
         Self { _directory: directory, state: AdminState { store, keys, limits, authenticator } }

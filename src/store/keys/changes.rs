@@ -3,11 +3,12 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::KeyRecord;
+use super::credentials::PairRow;
 use super::row::KeyRow;
+use super::{KeyRecord, SealedPair};
 use crate::domain::KeyHash;
 use crate::store::error::StoreError;
-use crate::store::schema::{deleted_keys, keys, revisions};
+use crate::store::schema::{deleted_keys, key_credentials, keys, revisions};
 use crate::store::{Store, on_reader};
 
 /// The counter's name in `revisions`.
@@ -45,6 +46,8 @@ pub enum KeyChange {
         /// When, as the store counts.
         revision: i64,
     },
+    /// An AWS credential pair of a key was made or revoked, and is now this.
+    Pair(Box<SealedPair>),
 }
 
 impl KeyChange {
@@ -58,6 +61,7 @@ impl KeyChange {
         match self {
             Self::Put(record) => record.revision,
             Self::Removed { revision, .. } => *revision,
+            Self::Pair(pair) => pair.revision,
         }
     }
 }
@@ -108,8 +112,16 @@ impl Store {
             let removed = removed.into_iter().filter_map(|(hash, revision)| {
                 Some(KeyChange::Removed { hash: KeyHash::from_hex(&hash)?, revision })
             });
+            let pairs = key_credentials::table
+                .filter(key_credentials::revision.gt(revision))
+                .filter(key_credentials::revision.le(until))
+                .select(PairRow::as_select())
+                .load::<PairRow>(conn)
+                .await?;
+            let pairs = pairs.into_iter().filter_map(PairRow::into_pair);
             let mut changes: Vec<KeyChange> =
                 put.into_iter().filter_map(readable).map(KeyChange::put).chain(removed).collect();
+            changes.extend(pairs.map(|pair| KeyChange::Pair(Box::new(pair))));
             changes.sort_by_key(KeyChange::revision);
             Ok(KeyChanges { changes, revision: until })
         })

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl};
 
 use super::logs::MAX_PAGE_SIZE;
-use super::rollup::{Scope, day_of, key_model_name};
+use super::rollup::rollups_of;
 use super::row::SpendRow;
 use crate::domain::NanoUsd;
 use crate::event::CostBasis;
@@ -64,10 +64,8 @@ impl Store {
                 if changed == 0 {
                     return Ok(false);
                 }
-                let day = day_of(row.started_at);
-                // In the order in which every writer takes these rows.
-                for (scope, name) in scopes(&row) {
-                    let sum = spend_rollups::table.find((scope.as_str(), name, day));
+                for (scope, name, day) in rollups_of(std::slice::from_ref(&row)).into_keys() {
+                    let sum = spend_rollups::table.find((scope, name, day));
                     diesel::update(sum)
                         .set((
                             spend_rollups::cost_nano.eq(spend_rollups::cost_nano + cost.0),
@@ -81,22 +79,4 @@ impl Store {
             .await
         })
     }
-}
-
-/// The sums an event counts towards, sorted as they are written.
-fn scopes(row: &SpendRow) -> Vec<(Scope, String)> {
-    let name = |name: &Option<String>| name.clone();
-    let mut scopes: Vec<(Scope, String)> = [
-        (Scope::Key, Some(row.payer.clone())),
-        (Scope::Team, name(&row.team_id)),
-        (Scope::User, name(&row.user_id)),
-        (Scope::EndUser, name(&row.end_user)),
-        (Scope::Model, Some(row.model_id.clone().unwrap_or_default())),
-        (Scope::KeyModel, row.requested_model.as_ref().map(|model| key_model_name(&row.payer, model))),
-    ]
-    .into_iter()
-    .filter_map(|(scope, name)| Some((scope, name?)))
-    .collect();
-    scopes.sort_by_key(|(scope, _)| scope.as_str());
-    scopes
 }

@@ -1,0 +1,94 @@
+//! What a request's head proves of its caller, and what only its body can.
+
+use std::sync::Arc;
+
+use super::pairs::AwsPair;
+use super::sigv4_inbound::{ClientSignature, PayloadClaim};
+use super::{Caller, usable};
+use crate::domain::UnixMicros;
+use crate::error::GatewayError;
+use crate::store::KeyRecord;
+
+/// A claim to be a certain caller. A key proves it at once; a signature only together with the body it covers, so
+/// that nothing may be done in the caller's name before [`Claim::settle`].
+#[derive(Debug)]
+pub struct Claim(State);
+
+#[derive(Debug)]
+enum State {
+    /// The caller is known; if it signed a hash of its body, the body must have it.
+    Known { caller: Caller, body_sha256: Option<String> },
+    /// The signature cannot be checked before the body's hash is known.
+    AwaitsBody(Box<Awaiting>),
+}
+
+#[derive(Debug)]
+struct Awaiting {
+    signature: ClientSignature,
+    pair: Arc<AwsPair>,
+    record: Arc<KeyRecord>,
+    now: UnixMicros,
+}
+
+impl Claim {
+    /// A caller who showed a key.
+    pub(super) fn known(caller: Caller) -> Self {
+        Self(State::Known { caller, body_sha256: None })
+    }
+
+    /// A caller who signed. The pair and its key are looked up by the caller of this; an unknown one is refused
+    /// after as much work as a known one with a wrong secret.
+    pub(super) fn signed(
+        signature: ClientSignature,
+        found: Option<(Arc<AwsPair>, Arc<KeyRecord>)>,
+        now: UnixMicros,
+    ) -> Result<Self, GatewayError> {
+        let Some((pair, record)) = found else {
+            // Without a secret this always fails.
+            let _ = signature.verify(None, EMPTY_SHA256);
+            return Err(GatewayError::UnknownAccessKeyId);
+        };
+        if signature.payload == PayloadClaim::OfTheBody {
+            return Ok(Self(State::AwaitsBody(Box::new(Awaiting { signature, pair, record, now }))));
+        }
+        signature.verify(Some(&pair.secret), EMPTY_SHA256)?;
+        let body_sha256 = match signature.payload {
+            PayloadClaim::Sha256(claimed) => Some(claimed),
+            PayloadClaim::Unsigned | PayloadClaim::OfTheBody => None,
+        };
+        Ok(Self(State::Known { caller: usable(record, now)?, body_sha256 }))
+    }
+
+    /// The caller, where the head alone proves who it is.
+    #[must_use]
+    pub fn caller(&self) -> Option<&Caller> {
+        match &self.0 {
+            State::Known { caller, .. } => Some(caller),
+            State::AwaitsBody(_) => None,
+        }
+    }
+
+    /// The caller, once the body has this SHA-256 (lower-case hexadecimal).
+    ///
+    /// # Errors
+    /// The body is not the one that was signed, the signature is wrong, or the key is blocked or expired.
+    pub fn settle(self, body_sha256: &str) -> Result<Caller, GatewayError> {
+        match self.0 {
+            State::Known { caller, body_sha256: claimed } => {
+                if claimed.is_some_and(|claimed| claimed != body_sha256) {
+                    return Err(GatewayError::InvalidSignature(
+                        "The provided 'x-amz-content-sha256' header does not match what was computed.".into(),
+                    ));
+                }
+                Ok(caller)
+            }
+            State::AwaitsBody(awaiting) => {
+                awaiting.signature.verify(Some(&awaiting.pair.secret), body_sha256)?;
+                usable(awaiting.record, awaiting.now)
+            }
+        }
+    }
+}
+
+/// SHA-256 of nothing.
+const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
