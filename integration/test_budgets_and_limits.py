@@ -223,3 +223,143 @@ def test_a_limit_that_makes_no_sense_is_422_and_named(gateway, field, value):
     answer = gateway.call("POST", "/key/generate", {field: value})
     assert answer.status == 422, answer.body
     assert any(field in fault["loc"] for fault in answer.json()["detail"])
+
+
+def test_a_team_shares_budget_rate_models_and_block(gateway):
+    wait_for_a_young_minute()
+    team = gateway.call("POST", "/team/new", {"team_alias": "a team", "max_budget": 0.0000001}).json()["team_id"]
+    one, two = gateway.generate_key(team_id=team), gateway.generate_key(team_id=team)
+    assert ask(gateway, one).status == 200
+    assert_quota(ask(gateway, two), "Team=a team")
+    change = {"team_id": team, "max_budget": None, "rpm_limit": 1000, "models": ["haiku"]}
+    assert gateway.call("POST", "/team/update", change).json()["data"]["models"] == ["haiku"]
+    refused = ask(gateway, one)
+    assert refused.status == 403 and "may not use the model" in json.loads(refused.body)["message"]
+    answer = ask(gateway, two, "haiku")
+    assert answer.status == 200 and answer.headers["x-ratelimit-limit-requests"] == "1000"
+    assert gateway.call("POST", "/team/block", {"team_id": team}).json()["blocked"] is True
+    assert ask(gateway, two, "haiku").status == 403
+    assert gateway.call("POST", "/team/unblock", {"team_id": team}).status == 200
+    assert ask(gateway, two, "haiku").status == 200
+    info = gateway.call("GET", f"/team/info?team_id={team}").json()
+    assert len(info["keys"]) == 2 and info["team_info"]["rpm_limit"] == 1000
+    assert team in [row["team_id"] for row in gateway.call("GET", "/team/list").json()]
+    eventually(lambda: gateway.call("GET", f"/team/info?team_id={team}").json()["team_info"]["spend"] > 0, 5, "spent")
+    assert gateway.call("POST", "/team/delete", {"team_ids": [team]}).json() == {"deleted_teams": [team]}
+    assert gateway.call("GET", f"/team/info?team_id={team}").status == 404
+    assert ask(gateway, one, "haiku").status == 403
+
+
+@pytest.mark.parametrize("how", ["header", "requestMetadata", "metadata", "user"])
+def test_a_customer_has_a_budget_and_can_be_blocked(gateway, how):
+    customer = f"customer-{how}-{time.time_ns()}"
+    key = gateway.generate_key()
+    body = json.loads(CONVERSE)
+    if how == "requestMetadata":
+        body["requestMetadata"] = {"end_user": customer}
+    elif how == "metadata":
+        body["metadata"] = {"user_id": customer}
+    elif how == "user":
+        body["user"] = customer
+    headers = [f"x-litellm-customer-id: {customer}"] if how == "header" else []
+
+    def call():
+        return ask(gateway, key, "priced", *headers, body=json.dumps(body).encode())
+
+    assert call().status == 200
+    made = gateway.call("POST", "/customer/new", {"user_id": customer, "max_budget": 0.0000001})
+    assert made.status == 200, made.body
+    eventually(lambda: gateway.call("GET", f"/customer/info?end_user_id={customer}").json()["spend"] > 0, 5, "spent")
+    assert_quota(call(), f"Customer={customer}")
+    assert ask(gateway, key).status == 200
+    assert gateway.call("POST", "/end_user/update", {"user_id": customer, "max_budget": None}).status == 200
+    assert call().status == 200
+    assert gateway.call("POST", "/customer/block", {"user_ids": [customer]}).json()["blocked_users"][0]["blocked"]
+    assert call().status == 403
+    assert gateway.call("POST", "/end_user/unblock", {"user_ids": [customer]}).status == 200
+    assert call().status == 200
+    assert gateway.call("POST", "/customer/delete", {"user_ids": [customer]}).json()["deleted_customers"] == 1
+    assert gateway.call("GET", f"/customer/info?end_user_id={customer}").status == 404
+
+
+def test_a_named_budget_limits_the_keys_that_refer_to_it_each(gateway):
+    budget = f"small-{time.time_ns()}"
+    fields = {"budget_id": budget, "max_budget": 0.0000001, "budget_duration": "7d"}
+    assert gateway.call("POST", "/budget/new", fields).status == 200
+    one, two = gateway.generate_key(budget_id=budget), gateway.generate_key(budget_id=budget)
+    assert ask(gateway, one).status == 200
+    assert_quota(ask(gateway, one))
+    assert ask(gateway, two).status == 200
+    assert gateway.call("POST", "/budget/delete", {"id": budget}).status == 400
+    assert gateway.call("POST", "/budget/update", {"budget_id": budget, "max_budget": 100}).status == 200
+    assert ask(gateway, one).status == 200
+    info = gateway.call("POST", "/budget/info", {"budgets": [budget]}).json()
+    assert info[0]["max_budget"] == 100 and info[0]["budget_duration"] == "7d"
+    assert gateway.call("POST", "/key/generate", {"budget_id": "nobody's"}).status == 400
+
+
+def test_a_regenerated_key_keeps_what_was_spent_and_a_reset_forgets_it(gateway):
+    key = gateway.generate_key(max_budget=0.0000001)
+    assert ask(gateway, key).status == 200
+    eventually(lambda: gateway.spend_of(key) > 0, 5, "shipped")
+    new = gateway.call("POST", f"/key/{key}/regenerate").json()["key"]
+    gateway.secrets.add(new)
+    assert ask(gateway, key).status == 403
+    assert_quota(ask(gateway, new))
+    assert gateway.spend_of(new) > 0
+    answer = gateway.call("POST", f"/key/{new}/reset_spend", {"reset_to": 0})
+    assert answer.status == 200 and answer.json()["spend"] == 0, answer.body
+    assert ask(gateway, new).status == 200
+    assert_quota(ask(gateway, new))
+
+
+def test_the_whole_gateway_has_a_budget(spawn_gateway):
+    config = {**CONFIG, "litellm_settings": {"max_budget": 0.0000001, "budget_duration": "1d"}}
+    with spawn_gateway(config=config) as running:
+        assert ask(running, running.generate_key()).status == 200
+        assert_quota(ask(running, running.generate_key()), "Gateway")
+        assert_quota(ask(running, MASTER_KEY), "Gateway")
+        assert running.call("GET", "/global/spend").json()["max_budget"] == 0.0000001
+
+
+@pytest.fixture(scope="module")
+def two_gateways(spawn_gateway, postgres):
+    with spawn_gateway(config=CONFIG, database="postgres") as one:
+        with spawn_gateway(config=CONFIG, env={"DATABASE_URL": one.env["DATABASE_URL"]}) as two:
+            yield one, two
+
+
+def within_a_second(attempt) -> None:
+    eventually(attempt, 1.0, "in force on the other gateway within a second")
+
+
+def test_a_block_and_a_budget_are_in_force_on_the_other_gateway_within_a_second(two_gateways):
+    one, two = two_gateways
+    key = one.generate_key()
+    within_a_second(lambda: ask(two, key).status == 200)
+    one.call("POST", "/key/update", {"key": key, "max_budget": 0})
+    within_a_second(lambda: ask(two, key).status == 400)
+    one.call("POST", "/key/update", {"key": key, "max_budget": None})
+    within_a_second(lambda: ask(two, key).status == 200)
+    one.call("POST", "/key/block", {"key": key})
+    within_a_second(lambda: ask(two, key).status == 403)
+
+
+def test_a_team_and_a_customer_made_here_hold_there_within_a_second(two_gateways):
+    one, two = two_gateways
+    team = one.call("POST", "/team/new", {"max_budget": 0}).json()["team_id"]
+    key = one.generate_key(team_id=team)
+    within_a_second(lambda: ask(two, key).status == 400)
+    one.call("POST", "/team/update", {"team_id": team, "max_budget": 5})
+    within_a_second(lambda: ask(two, key).status == 200)
+    one.call("POST", "/customer/block", {"user_ids": ["mallory"]})
+    within_a_second(lambda: ask(two, key, "priced", "x-litellm-end-user-id: mallory").status == 403)
+
+
+def test_what_is_spent_here_counts_there(two_gateways):
+    one, two = two_gateways
+    key = one.generate_key(max_budget=0.0000001)
+    assert ask(one, key).status == 200
+    # Shipping takes a moment; from then on it is one poll, or the next request.
+    eventually(lambda: one.spend_of(key) > 0, 5, "shipped")
+    within_a_second(lambda: ask(two, key).status == 400)

@@ -265,6 +265,7 @@ fn serve(
     let admin = AdminState {
         store: shared.store.clone(),
         keys: Arc::clone(&shared.keys),
+        limits: Arc::clone(&shared.limits),
         authenticator: Arc::clone(&shared.authenticator),
     };
     let mut server = HttpServer::new(move || {

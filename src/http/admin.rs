@@ -3,8 +3,10 @@
 //! | path | |
 //! |---|---|
 //! | `POST /key/generate`, `/key/update`, `/key/delete`, `/key/block`, `/key/unblock` | master key |
+//! | `POST /key/regenerate`, `/key/reset_spend` | master key |
 //! | `POST /key/aws_credentials`, `/key/aws_credentials/delete` | master key |
-//! | `GET /key/list`, `/spend/unpriced`, `/spend/keys`, `/global/spend` | master key |
+//! | `/team/…`, `/customer/…` (also `/end_user/…`), `/budget/…`: `new`, `info`, `list`, `update`, `delete` | master key |
+//! | `GET /key/list`, `/spend/unpriced`, `/spend/keys`, `/spend/users`, `/global/spend` | master key |
 //! | `GET /key/info`, `/key/aws_credentials`, `/spend/logs` | master key, or a virtual key about itself |
 //!
 //! A change is in force on this instance when the call returns, on others within a second
@@ -16,9 +18,11 @@ mod duration;
 mod error;
 mod fields;
 mod generate;
+mod holders;
 mod keys;
 mod limits;
 mod query;
+mod regenerate;
 mod show;
 mod spend;
 #[cfg(test)]
@@ -31,6 +35,7 @@ use actix_web::web::{self, Bytes, ServiceConfig};
 
 pub(super) use self::error::AdminError;
 use crate::auth::{Authenticator, KeyDirectory};
+use crate::limits::LimitTable;
 use crate::store::Store;
 
 /// Largest body of an admin call, in bytes.
@@ -45,6 +50,8 @@ pub struct AdminState {
     pub store: Store,
     /// The keys in force on this instance.
     pub keys: Arc<KeyDirectory>,
+    /// The limits in force on this instance.
+    pub limits: Arc<LimitTable>,
     /// Who may call.
     pub authenticator: Arc<Authenticator>,
 }
@@ -62,8 +69,14 @@ pub fn configure(config: &mut ServiceConfig) {
         .route("/key/aws_credentials", web::post().to(credentials::create))
         .route("/key/aws_credentials", web::get().to(credentials::list))
         .route("/key/aws_credentials/delete", web::post().to(credentials::delete))
+        .route("/key/regenerate", web::post().to(regenerate::regenerate))
+        .route("/key/{key}/regenerate", web::post().to(regenerate::regenerate))
+        .route("/key/reset_spend", web::post().to(regenerate::reset_spend))
+        .route("/key/{key}/reset_spend", web::post().to(regenerate::reset_spend))
+        .configure(holders::configure)
         .route("/spend/logs", web::get().to(spend::logs))
         .route("/spend/unpriced", web::get().to(spend::unpriced))
+        .route("/spend/users", web::get().to(spend::users))
         .route("/spend/keys", web::get().to(spend::keys))
         .route("/global/spend", web::get().to(spend::global));
 }

@@ -88,7 +88,7 @@ async fn serve(
     // Whoever is known before the body is refused before it, too.
     let mut early = None;
     if let Some(caller) = claim.caller() {
-        require_access(caller, &call, full_path, model.as_deref())?;
+        require_access(worker, caller, &call, full_path, model.as_deref())?;
         if model_member.is_none() {
             early = Some(admit(caller, model.as_deref()).await?);
         }
@@ -96,13 +96,13 @@ async fn serve(
     let permit = worker.shared.ledger.reserve().map_err(|_| journal_is_full())?;
     let body = body::read(request, payload, worker).await?;
     let caller = claim.settle(&body.sha256)?;
-    require_access(&caller, &call, full_path, model.as_deref())?;
+    require_access(worker, &caller, &call, full_path, model.as_deref())?;
     let user_header = worker.shared.config.budgets.user_header_name.as_deref();
     let mut attribution = Attribution::of(request.headers(), &caller, user_header);
     let facts = RequestFacts::of(&body.bytes);
     attribution.complete_from_body(&facts);
     let call = operation::settle_by_body(call, &body.bytes);
-    require_models_in_body(&caller, &call, &body)?;
+    require_models_in_body(worker, &caller, &call, &body)?;
     let model_in_body = model_member.and_then(|member| top_level_string_span(&body.bytes, member));
     if let Some(literal) = model_in_body.clone().and_then(|span| body.bytes.get(span)) {
         model = serde_json::from_slice::<String>(literal).ok().map(Into::into);
@@ -133,6 +133,7 @@ async fn serve(
 
 /// What the key may call.
 fn require_access(
+    worker: &Worker,
     caller: &Caller,
     call: &Call<'_>,
     full_path: &str,
@@ -144,7 +145,7 @@ fn require_access(
         let reason = format!("{name} streams both ways over HTTP/2, which this gateway does not speak yet");
         return Err(GatewayError::Validation(reason));
     }
-    model.map_or(Ok(()), |model| limits::require_model(caller, model))
+    model.map_or(Ok(()), |model| require_model(worker, caller, model))
 }
 
 fn not_served(path: &str) -> GatewayError {
@@ -187,8 +188,16 @@ fn journal_is_full() -> GatewayError {
 }
 
 /// A key's model list binds models that the body names, too.
-fn require_models_in_body(caller: &Caller, call: &Call<'_>, body: &Body) -> Result<(), GatewayError> {
-    let is_restricted = caller.key().is_some_and(|key| !key.models.is_empty());
+fn require_models_in_body(
+    worker: &Worker,
+    caller: &Caller,
+    call: &Call<'_>,
+    body: &Body,
+) -> Result<(), GatewayError> {
+    let is_restricted = caller.key().is_some_and(|key| {
+        let team = worker.shared.limits.team_of(key);
+        !key.models.is_empty() || team.is_some_and(|team| !team.models.is_empty())
+    });
     if !is_restricted || !call.operation.names_models_in_body() {
         return Ok(());
     }
@@ -197,7 +206,13 @@ fn require_models_in_body(caller: &Caller, call: &Call<'_>, body: &Body) -> Resu
             "this key is limited to some models, and the body cannot be read: {error}"
         ))
     })?;
-    named.iter().try_for_each(|model| limits::require_model(caller, model))
+    named.iter().try_for_each(|model| require_model(worker, caller, model))
+}
+
+/// The key may use the model, and so may its team.
+fn require_model(worker: &Worker, caller: &Caller, model: &str) -> Result<(), GatewayError> {
+    limits::require_model(caller, model)?;
+    worker.shared.limits.require_team_model(caller, model)
 }
 
 /// bedgate's own answer, counted and logged.

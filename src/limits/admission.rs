@@ -60,11 +60,14 @@ impl LimitTable {
     /// A team that is blocked or may not use the model; a budget that is used up; a rate that is reached.
     pub async fn admit(&self, request: Request<'_>) -> Result<Admission, GatewayError> {
         let Request { caller, model, is_charged, id, now } = request;
-        let mut admission = Admission::default();
+        let estimate = self.defaults.estimate;
+        let mut admission =
+            Admission { seats: Vec::new(), id: Some(id), began: now, estimate, soft_exceeded: Vec::new() };
         if let Some(key) = caller.key() {
-            self.seat_key(&mut admission, key, model, now);
+            self.seat_key(&mut admission, key, now);
+            self.seat_model(&mut admission, key, model, now);
             if let Some(team) = self.team_of(key) {
-                require_team(&team, model)?;
+                require_not_blocked(&team)?;
                 let limits = self.with_budget(&team.limits, team.budget_id.as_deref());
                 let name = team.alias.clone().unwrap_or_else(|| team.id.clone());
                 let subject = Subject::Team(team.id.clone());
@@ -83,7 +86,6 @@ impl LimitTable {
                 tokens: 0,
             });
         }
-        (admission.id, admission.began, admission.estimate) = (Some(id), now, self.defaults.estimate);
         self.enter(&mut admission, is_charged).await?;
         Ok(admission)
     }
@@ -129,16 +131,35 @@ impl LimitTable {
         }
     }
 
-    fn seat_key(&self, admission: &mut Admission, key: &KeyRecord, model: Option<&str>, now: UnixMicros) {
+    /// Refuses a model that the key's team may not use.
+    ///
+    /// # Errors
+    /// `AccessDeniedException` that names what the team may use.
+    pub fn require_team_model(&self, caller: &Caller, model: &str) -> Result<(), GatewayError> {
+        let Some(team) = caller.key().and_then(|key| self.team_of(key)) else { return Ok(()) };
+        if may_use_any(&team.models, model) {
+            return Ok(());
+        }
+        Err(GatewayError::AccessDenied(format!(
+            "the team {:?} of this key may not use the model {model:?}; it may use: {}",
+            team.id,
+            team.models.join(", ")
+        )))
+    }
+
+    fn seat_key(&self, admission: &mut Admission, key: &KeyRecord, now: UnixMicros) {
         if key.limits.is_empty() && key.budget_id.is_none() {
             return;
         }
         let limits = self.with_budget(&key.limits, key.budget_id.as_deref());
-        let name = || match &key.key_alias {
-            Some(alias) => format!("Key={alias} ({})", key.key_name),
-            None => format!("Key={}", key.key_name),
-        };
-        self.seat(admission, Subject::Key(key.hash), &limits, key.spend_carried, now, name);
+        self.seat(admission, Subject::Key(key.hash), &limits, key.spend_carried, now, || name_of(key));
+    }
+
+    fn seat_model(&self, admission: &mut Admission, key: &KeyRecord, model: Option<&str>, now: UnixMicros) {
+        if key.limits.models.is_empty() && key.budget_id.is_none() {
+            return;
+        }
+        let limits = self.with_budget(&key.limits, key.budget_id.as_deref());
         let Some((model, own)) = model.and_then(|model| Some((model, limits.models.get(model)?))) else {
             return;
         };
@@ -155,7 +176,9 @@ impl LimitTable {
             ..LimitSet::default()
         };
         let subject = Subject::KeyModel(key.hash, model.to_owned());
-        self.seat(admission, subject, &of_model, NanoUsd::ZERO, now, || format!("{} Model={model}", name()));
+        self.seat(admission, subject, &of_model, NanoUsd::ZERO, now, || {
+            format!("{} Model={model}", name_of(key))
+        });
     }
 
     fn seat(
@@ -226,20 +249,19 @@ impl LimitTable {
     }
 }
 
-/// Refuses what the key's team may not do.
-fn require_team(team: &HolderRecord, model: Option<&str>) -> Result<(), GatewayError> {
+fn name_of(key: &KeyRecord) -> String {
+    match &key.key_alias {
+        Some(alias) => format!("Key={alias} ({})", key.key_name),
+        None => format!("Key={}", key.key_name),
+    }
+}
+
+fn require_not_blocked(team: &HolderRecord) -> Result<(), GatewayError> {
     if team.blocked {
         let reason = format!("the team {:?} of this key is blocked; ask your administrator", team.id);
         return Err(GatewayError::AccessDenied(reason));
     }
-    match model {
-        Some(model) if !may_use_any(&team.models, model) => Err(GatewayError::AccessDenied(format!(
-            "the team {:?} of this key may not use the model {model:?}; it may use: {}",
-            team.id,
-            team.models.join(", ")
-        ))),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 impl Admission {

@@ -114,6 +114,12 @@ impl LimitTable {
         }
     }
 
+    /// The budget of everybody together.
+    #[must_use]
+    pub fn gateway_budget(&self) -> Option<NanoUsd> {
+        self.gateway.as_ref()?.max
+    }
+
     fn shard(&self, subject: &Subject) -> Option<&Mutex<HashMap<Subject, Arc<Counters>>>> {
         let mut hasher = DefaultHasher::new();
         subject.hash(&mut hasher);

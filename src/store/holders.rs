@@ -12,7 +12,7 @@ use self::row::HolderRow;
 use super::audit::{AuditRow, Change};
 use super::error::{StoreError, TakenName};
 use super::limit_set::{LimitPatch, LimitSet};
-use super::schema::{audit_log, limit_holders, revisions};
+use super::schema::{audit_log, keys, limit_holders, revisions};
 use super::{Store, on_reader, on_writer};
 use crate::domain::UnixMicros;
 
@@ -266,6 +266,23 @@ impl Store {
                 .load::<HolderRow>(conn)
                 .await?;
             rows.into_iter().map(HolderRow::into_record).collect()
+        })
+    }
+
+    /// Whether a key or a customer refers to a budget.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database.
+    pub async fn budget_is_used(&self, id: String) -> Result<bool, StoreError> {
+        on_reader!(self, |conn| {
+            let of_keys = keys::table.filter(keys::budget_id.eq(&id));
+            let of_holders = limit_holders::table
+                .filter(limit_holders::budget_id.eq(&id))
+                .filter(limit_holders::deleted.eq(false));
+            let by_keys: bool = diesel::select(diesel::dsl::exists(of_keys)).get_result(conn).await?;
+            let by_holders: bool = diesel::select(diesel::dsl::exists(of_holders)).get_result(conn).await?;
+            Ok(by_keys || by_holders)
         })
     }
 

@@ -261,6 +261,49 @@ impl Store {
         })
     }
 
+    /// Gives a key another value: its record goes on under another hash, the old one into the archive, its AWS
+    /// credential pairs deleted. `None` when
+    /// there is none. `patch` carries over what was spent.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Taken`] when the new key exists.
+    pub async fn replace_key(
+        &self,
+        old: KeyHash,
+        (new, key_name): (KeyHash, String),
+        patch: KeyPatch,
+        change: Change,
+    ) -> Result<Option<KeyRecord>, StoreError> {
+        on_writer!(self, |conn| {
+            conn.transaction(async |conn| {
+                let deletion = next_revision!(conn);
+                let found = keys::table.find(old.to_string()).select(KeyRow::as_select());
+                let Some(row) = found.first(conn).await.optional()? else { return Ok(None) };
+                let same_key = keys::table.find(new.to_string());
+                if diesel::select(diesel::dsl::exists(same_key)).get_result(conn).await? {
+                    return Err(StoreError::Taken(TakenName::Key));
+                }
+                let before = row.into_record()?;
+                let mut after = KeyRecord { hash: new, key_name, updated_at: change.at, ..before.clone() };
+                patch.apply(&mut after, change.at);
+                let archived = DeletedKeyRow::new(&before, deletion, &change);
+                diesel::insert_into(deleted_keys::table).values(archived).execute(conn).await?;
+                diesel::delete(keys::table.find(old.to_string())).execute(conn).await?;
+                let pairs = key_credentials::table.filter(key_credentials::key_hash.eq(old.to_string()));
+                diesel::delete(pairs).execute(conn).await?;
+                after.revision = next_revision!(conn);
+                let row = KeyRow::new(&after, after.spend_carried, &change);
+                diesel::insert_into(keys::table).values(&row).execute(conn).await?;
+                let object = old.to_string();
+                let entry = AuditRow::new(&change, "key.regenerate", object, Some(&before), Some(&after));
+                diesel::insert_into(audit_log::table).values(entry).execute(conn).await?;
+                Ok(Some(after))
+            })
+            .await
+        })
+    }
+
     /// A key with its spend.
     ///
     /// # Errors

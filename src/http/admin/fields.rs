@@ -202,6 +202,11 @@ impl Fields {
         None
     }
 
+    /// Notes a field that was read and would not be enforced.
+    pub(super) fn refuse(&mut self, field: &str) {
+        self.refused.push(field.to_owned());
+    }
+
     /// Whether a fault was noted.
     pub(super) fn has_faults(&self) -> bool {
         !self.faults.is_empty()

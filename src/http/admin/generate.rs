@@ -25,6 +25,7 @@ pub(super) async fn generate(
 ) -> Result<HttpResponse, AdminError> {
     let change = AdminCaller::master(&state, &req)?;
     let wanted = WantedKey::parse(&read_body(payload).await?, &change, rand::random())?;
+    super::holders::require_budget(&state, wanted.record.budget_id.as_deref())?;
     if wanted.aws_credentials {
         credentials::require_vault(&state)?;
     }
@@ -109,7 +110,7 @@ pub(super) fn read_expiry(fields: &mut Fields, text: &str, now: UnixMicros) -> O
 }
 
 /// A key that a client chose. Never repeats it: it is one.
-fn checked_key(key: String) -> Result<String, AdminError> {
+pub(super) fn checked_key(key: String) -> Result<String, AdminError> {
     let message = if !key.starts_with("sk-") {
         "Invalid key format. LiteLLM Virtual Key must start with 'sk-'."
     } else if key.len() < MIN_KEY || key.len() > MAX_KEY {

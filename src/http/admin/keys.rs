@@ -74,6 +74,7 @@ pub(super) async fn update(
 ) -> Result<HttpResponse, AdminError> {
     let change = AdminCaller::master(&state, &req)?;
     let (named, patch) = read_update(&read_body(payload).await?, change.at)?;
+    super::holders::require_budget(&state, patch.budget_id.as_ref().and_then(Option::as_deref))?;
     let hash = match &named {
         NamedKey::Key(key) => hash_of(key),
         NamedKey::Alias(alias) => {

@@ -8,7 +8,7 @@ use super::caller::{AdminCaller, hash_of};
 use super::error::AdminError;
 use super::query::Query;
 use super::{duration, show};
-use crate::domain::{EventId, KeyHash};
+use crate::domain::{EventId, KeyHash, NanoUsd};
 use crate::event::Payer;
 use crate::store::SpendFilter;
 use crate::store::columns::StoredEventId;
@@ -99,5 +99,27 @@ pub(super) async fn global(
     AdminCaller::master(&state, &req)?;
     Query::parse(req.query_string()).finish()?;
     let total = state.store.total_spend().await?;
-    Ok(HttpResponse::Ok().json(json!({"spend": total.as_usd(), "max_budget": null})))
+    let max_budget = state.limits.gateway_budget().map(NanoUsd::as_usd);
+    Ok(HttpResponse::Ok().json(json!({"spend": total.as_usd(), "max_budget": max_budget})))
+}
+
+/// `GET /spend/users`: whose keys spent most.
+pub(super) async fn users(
+    state: web::Data<AdminState>,
+    req: HttpRequest,
+) -> Result<HttpResponse, AdminError> {
+    AdminCaller::master(&state, &req)?;
+    let mut query = Query::parse(req.query_string());
+    let limit = query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
+    query.finish()?;
+    let sums = state.store.spend_sums(Scope::User, limit).await?;
+    let shown = sums.into_iter().map(|(user, sum)| {
+        json!({
+            "user_id": user,
+            "spend": sum.cost.as_usd(),
+            "requests": sum.requests,
+            "total_tokens": sum.tokens,
+        })
+    });
+    Ok(HttpResponse::Ok().json(shown.collect::<Vec<Value>>()))
 }

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::{AdminState, MAX_BODY, configure};
 use crate::auth::{Authenticator, KeyDirectory, Vault};
-use crate::config::{AuthConfig, DatabaseConfig};
+use crate::config::{AuthConfig, BudgetsConfig, DatabaseConfig};
 use crate::domain::{EventId, KeyHash, NanoUsd, Secret, Service, UnixMicros};
 use crate::event::{Attempt, Begun, CostBasis, Ended, Outcome, Payer, SpendEvent};
+use crate::limits::LimitTable;
 use crate::store::Store;
 use crate::usage::Usage;
 
@@ -42,7 +43,9 @@ impl Gateway {
             &AuthConfig::default(),
             Arc::clone(&keys),
         ));
-        Self { _directory: directory, state: AdminState { store, keys, authenticator } }
+        let limits = LimitTable::new(store.clone(), &BudgetsConfig::default(), Arc::default());
+        let limits = Arc::new(limits);
+        Self { _directory: directory, state: AdminState { store, keys, limits, authenticator } }
     }
 
     /// Sends a call as the holder of this key.
