@@ -101,6 +101,15 @@ def test_one_access_line_a_request_and_no_secret(gateway, key):
     gateway.assert_no_secret_in("the log", gateway.errors())
 
 
+def test_an_admin_call_has_an_access_line_that_shows_the_route_and_no_key(gateway, key):
+    assert gateway.call("POST", f"/key/{key}/reset_spend", {"reset_to": 0}).status == 200
+    eventually(
+        lambda: [line for line in gateway.errors().splitlines() if "POST /key/{key}/reset_spend" in line],
+        what="the access line",
+    )
+    assert key not in gateway.errors()
+
+
 def test_the_log_is_json_when_asked(spawn_gateway):
     with spawn_gateway(config={"bedgate_settings": {"access_log": "json"}}) as running:
         curl_json(f"{running.base}/model/amazon.nova-pro-v1:0/converse", running.generate_key(), CONVERSE)

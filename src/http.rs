@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
 use actix_web::web;
 
 use crate::auth::{Authenticator, KeyDirectory};
@@ -15,6 +19,7 @@ use crate::pricing::PriceBook;
 use crate::route::{RouteTable, RouterHandle};
 use crate::sign::SignerHandle;
 use crate::store::Store;
+use crate::telemetry::{self, AccessLine};
 use crate::upstream::UpstreamClient;
 
 pub mod admin;
@@ -94,6 +99,39 @@ pub struct Worker {
     pub accounts: AccountParts,
     /// The bounds of an answer's body.
     pub meter: MeterLimits,
+}
+
+/// Writes an access line for the gateway's own endpoints: the route, never the path, which may hold a key. Bedrock
+/// requests write theirs at their end, and probes none.
+///
+/// # Errors
+/// Those of the endpoint.
+pub async fn access_line<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    let started = Instant::now();
+    let response = next.call(request).await?;
+    let answered = response.request();
+    let worker = answered.app_data::<web::Data<Worker>>();
+    let route = answered.match_pattern().filter(|route| !route.starts_with("/health") && route != "/metrics");
+    if let (Some(worker), Some(route)) = (worker, route) {
+        let line = AccessLine {
+            id: &uuid::Uuid::new_v4().to_string(),
+            caller: "-",
+            method: answered.method().as_str(),
+            path: &route,
+            operation: "-",
+            status: response.status().as_u16(),
+            outcome: "complete",
+            deployment: "-",
+            attempts: 0,
+            latency_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            cost: None,
+        };
+        telemetry::access(worker.accounts.access_log, &line);
+    }
+    Ok(response)
 }
 
 /// Every URL.

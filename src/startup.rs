@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App, HttpServer, web};
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::auth::{Authenticator, KeyDirectory, Vault};
-use crate::config::Config;
+use crate::config::{AccessLog, Config};
 use crate::domain::{KeyHash, NanoUsd, UnixMicros};
 use crate::event::Payer;
 use crate::http::admin::AdminState;
@@ -268,9 +269,11 @@ fn serve(
         limits: Arc::clone(&shared.limits),
         authenticator: Arc::clone(&shared.authenticator),
     };
+    let is_logged = shared.config.access_log != AccessLog::Off;
     let mut server = HttpServer::new(move || {
         let worker = worker(&for_workers, &journal, &credentials, &tls);
         App::new()
+            .wrap(Condition::new(is_logged, from_fn(http::access_line)))
             .app_data(web::Data::new(worker))
             .app_data(web::Data::new(admin.clone()))
             .configure(http::configure)
