@@ -4,18 +4,17 @@ use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
+use actix_web::dev::Server;
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App, HttpServer, web};
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::auth::{Authenticator, KeyDirectory, Vault};
-use crate::config::{AccessLog, Config};
+use crate::config::{AccessLog, Config, IdentityConfig};
 use crate::domain::{KeyHash, NanoUsd, UnixMicros};
 use crate::event::Payer;
 use crate::http::admin::AdminState;
@@ -33,6 +32,10 @@ use crate::store::keys::{Change, KeyChange};
 use crate::store::{KeyRecord, Store, StoreError, follow_holders, follow_keys};
 use crate::upstream::{self, UpstreamClient};
 
+mod stop;
+
+use stop::{OpenConnection, stop_at_signal};
+
 /// A client has this long to send its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// Connections waiting to be accepted.
@@ -41,11 +44,8 @@ const BACKLOG: u32 = 4096;
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a start waits until the events of a killed process are in the database.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
-/// How often a stop looks whether requests are still under way.
-const STOP_POLL: Duration = Duration::from_millis(20);
-/// How long connections may take to close once no request is under way. Idle ones close at once; what this bounds
-/// are clients that do not take the last bytes of their answer, or do not send the rest of a request.
-const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// How often it looks whether they are.
+const RECOVERY_POLL: Duration = Duration::from_millis(20);
 
 /// A gateway that is bound and ready to serve.
 pub struct Application {
@@ -53,22 +53,6 @@ pub struct Application {
     addresses: Vec<SocketAddr>,
     connections: Arc<AtomicUsize>,
     shared: Arc<Shared>,
-}
-
-/// A client's connection, counted until it is closed.
-struct OpenConnection(Arc<AtomicUsize>);
-
-impl OpenConnection {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl std::fmt::Debug for Application {
@@ -86,25 +70,9 @@ impl Application {
     pub async fn build(config: Config) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(&config.server.data_dir)?;
         let store = open_store(&config).await?;
-        let loaded = store.load_keys().await.context("cannot load the keys")?;
-        let vault = config.auth.secret_key.as_ref().map(Vault::new).transpose()?;
-        let keys = Arc::new(KeyDirectory::with_vault(vault));
-        keys.apply(loaded.keys.into_iter().map(KeyChange::put).collect());
-        let pairs = store.load_pairs(None).await.context("cannot load the AWS credential pairs of keys")?;
-        keys.pairs().check(&pairs).map_err(anyhow::Error::msg)?;
-        keys.apply(pairs.into_iter().map(Box::new).map(KeyChange::Pair).collect());
-        let followed = Arc::clone(&keys);
-        actix_rt::spawn(follow_keys(store.clone(), loaded.revision, move |changes| followed.apply(changes)));
-
+        let keys = load_keys(&config, &store).await?;
         let metrics = Arc::new(Metrics::default());
-        let limits = Arc::new(LimitTable::new(store.clone(), &config.budgets, Arc::clone(&metrics)));
-        let (holders, revision) =
-            store.holder_changes_since(0).await.context("cannot load teams, customers and budgets")?;
-        limits.holders.apply(&holders);
-        let followed = Arc::clone(&limits);
-        actix_rt::spawn(follow_holders(store.clone(), revision, move |changed| {
-            followed.holders.apply(&changed);
-        }));
+        let limits = load_limits(&config, &store, &metrics).await?;
 
         let options =
             JournalOptions { max_bytes: config.limits.max_journal_bytes, ..JournalOptions::default() };
@@ -125,13 +93,7 @@ impl Application {
             .transpose()
             .context("cannot read AWS_CA_BUNDLE")?;
         let tls = upstream::tls_config(ca_bundle.as_deref()).context("cannot use the CA bundle")?;
-        let sts_endpoint = config.aws.sts_endpoint_url.clone().or_else(|| config.aws.endpoint_url.clone());
-        let settings = ProviderSettings::new(&config.aws.default_region, ca_bundle, sts_endpoint);
-        let mut providers = Vec::with_capacity(identities.len());
-        for identity in identities {
-            providers.push(Provider::new(identity, settings.clone()).await);
-        }
-        let credentials = CredentialTable::start(providers);
+        let credentials = fetch_credentials(&config, identities, ca_bundle).await;
 
         let header = config.key_header_name.clone();
         let authenticator =
@@ -200,6 +162,53 @@ impl Application {
     }
 }
 
+/// Every key, followed from now on.
+async fn load_keys(config: &Config, store: &Store) -> anyhow::Result<Arc<KeyDirectory>> {
+    let loaded = store.load_keys().await.context("cannot load the keys")?;
+    let vault = config.auth.secret_key.as_ref().map(Vault::new).transpose()?;
+    let keys = Arc::new(KeyDirectory::with_vault(vault));
+    keys.apply(loaded.keys.into_iter().map(KeyChange::put).collect());
+    let pairs = store.load_pairs(None).await.context("cannot load the AWS credential pairs of keys")?;
+    keys.pairs().check(&pairs).map_err(anyhow::Error::msg)?;
+    keys.apply(pairs.into_iter().map(Box::new).map(KeyChange::Pair).collect());
+    let followed = Arc::clone(&keys);
+    actix_rt::spawn(follow_keys(store.clone(), loaded.revision, move |changes| followed.apply(changes)));
+    Ok(keys)
+}
+
+/// Teams, customers and budgets, followed from now on.
+async fn load_limits(
+    config: &Config,
+    store: &Store,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Arc<LimitTable>> {
+    let limits = Arc::new(LimitTable::new(store.clone(), &config.budgets, Arc::clone(metrics)));
+    let loaded = store.holder_changes_since(0).await;
+    let (holders, revision) = loaded.context("cannot load teams, customers and budgets")?;
+    limits.holders.apply(&holders);
+    let followed = Arc::clone(&limits);
+    actix_rt::spawn(follow_holders(store.clone(), revision, move |changed| {
+        followed.holders.apply(&changed);
+    }));
+    Ok(limits)
+}
+
+/// The credentials of every identity, being fetched.
+async fn fetch_credentials(
+    config: &Config,
+    identities: Vec<IdentityConfig>,
+    ca_bundle: Option<Vec<u8>>,
+) -> Arc<CredentialTable> {
+    let aws = &config.aws;
+    let sts_endpoint = aws.sts_endpoint_url.clone().or_else(|| aws.endpoint_url.clone());
+    let settings = ProviderSettings::new(&aws.default_region, ca_bundle, sts_endpoint);
+    let mut providers = Vec::with_capacity(identities.len());
+    for identity in identities {
+        providers.push(Provider::new(identity, settings.clone()).await);
+    }
+    CredentialTable::start(providers)
+}
+
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
     let store = Store::open(&config.database, &config.server.data_dir).await?;
     for name in store.migrate().await? {
@@ -242,7 +251,7 @@ async fn wait_for_recovery(ledger: &LedgerHandle) {
             );
             return;
         }
-        tokio::time::sleep(STOP_POLL).await;
+        tokio::time::sleep(RECOVERY_POLL).await;
     }
 }
 
@@ -320,46 +329,4 @@ fn worker(
         },
         shared: Arc::clone(shared),
     }
-}
-
-/// Waits for SIGTERM or SIGINT; a second one skips the waits.
-async fn stop_at_signal(server: ServerHandle, shared: Arc<Shared>, connections: Arc<AtomicUsize>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        log::error!(
-            "signals cannot be received: stop the process with SIGKILL, the journal keeps what it owes"
-        );
-        return;
-    };
-    let mut next_signal = async move || {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    };
-    next_signal().await;
-    shared.begin_to_stop();
-    log::info!("stopping: readiness is red, requests under way finish");
-    tokio::select! {
-        () = stop_gently(&server, &shared, &connections) => {}
-        () = next_signal() => log::warn!("stopping at once"),
-    }
-    server.stop(false).await;
-}
-
-async fn stop_gently(server: &ServerHandle, shared: &Shared, connections: &AtomicUsize) {
-    let config = &shared.config.server;
-    tokio::time::sleep(config.lame_duck).await;
-    let deadline = Instant::now() + config.shutdown_grace;
-    // From here on idle connections are closed, the others when their answer is through. The server itself looks
-    // only once a second whether all are.
-    let graceful = server.stop(true);
-    let all_closed = async {
-        while shared.requests_under_way() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(STOP_POLL).await;
-        }
-        let closed_by = Instant::now() + CLOSE_GRACE;
-        while connections.load(Ordering::Relaxed) > 0 && Instant::now() < closed_by {
-            tokio::time::sleep(STOP_POLL).await;
-        }
-    };
-    tokio::select! { () = graceful => {}, () = all_closed => {} }
 }

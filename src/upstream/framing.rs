@@ -84,22 +84,7 @@ impl ResponseFraming {
                 self.state = after_head(bytes.get(..end).unwrap_or_default(), request_was_head)?;
                 Ok(end)
             }
-            State::Head(head) => {
-                let before = head.len();
-                let from = before.saturating_sub(3);
-                head.extend_from_slice(bytes);
-                let Some(length) = end_of_head(head.get(from..).unwrap_or_default()) else {
-                    return if head.len() > MAX_HEAD_BYTES {
-                        Err(Malformed("head too large"))
-                    } else {
-                        Ok(bytes.len())
-                    };
-                };
-                let end = from + length;
-                head.truncate(end);
-                self.state = after_head(head, request_was_head)?;
-                Ok(end - before)
-            }
+            State::Head(_) => self.gather_head(bytes),
             State::Sized(left) | State::ChunkData(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= taken as u64;
@@ -145,6 +130,27 @@ impl ResponseFraming {
                 Ok(at + 1)
             }
         }
+    }
+}
+
+impl ResponseFraming {
+    /// A head that comes in pieces.
+    fn gather_head(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+        let State::Head(head) = &mut self.state else { return Ok(0) };
+        let before = head.len();
+        let from = before.saturating_sub(3);
+        head.extend_from_slice(bytes);
+        let Some(length) = end_of_head(head.get(from..).unwrap_or_default()) else {
+            return if head.len() > MAX_HEAD_BYTES {
+                Err(Malformed("head too large"))
+            } else {
+                Ok(bytes.len())
+            };
+        };
+        let end = from + length;
+        head.truncate(end);
+        self.state = after_head(head, self.request_was_head)?;
+        Ok(end - before)
     }
 }
 
