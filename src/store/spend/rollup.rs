@@ -21,7 +21,7 @@ pub enum Scope {
     EndUser,
     /// Requests to one model id; those without a model count under the empty name, so each request has exactly one.
     Model,
-    /// Requests of one key to one model name: [`key_model_name`].
+    /// Requests of one key to one model name, as `payer:model`.
     KeyModel,
 }
 
