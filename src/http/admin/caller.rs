@@ -4,6 +4,7 @@ use actix_web::HttpRequest;
 
 use super::AdminState;
 use super::error::AdminError;
+use super::query::Query;
 use crate::auth::Caller;
 use crate::domain::{KeyHash, UnixMicros};
 use crate::event::Payer;
@@ -47,6 +48,20 @@ impl AdminCaller {
             Self::Key(_) => Err(AdminError::Forbidden("a virtual key may only look at itself".to_owned())),
         }
     }
+}
+
+/// The key that `?key=` names, as it was named, and its hash; without one, the caller's own.
+pub(super) fn key_asked_for(
+    caller: &AdminCaller,
+    req: &HttpRequest,
+) -> Result<(Option<String>, KeyHash), AdminError> {
+    let mut query = Query::parse(req.query_string());
+    let asked = query.text("key");
+    query.finish()?;
+    let hash = caller
+        .may_see(asked.as_deref().map(hash_of))?
+        .ok_or_else(|| AdminError::bad("the master key is not a virtual key: name one with ?key=", "key"))?;
+    Ok((asked, hash))
 }
 
 /// The hash of a key that is named by itself or by its hash.

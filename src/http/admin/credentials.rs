@@ -3,11 +3,10 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::caller::{AdminCaller, hash_of};
+use super::caller::{AdminCaller, hash_of, key_asked_for};
 use super::duration::iso8601;
 use super::error::AdminError;
 use super::fields::Fields;
-use super::query::Query;
 use super::{AdminState, read_body};
 use crate::auth::{Vault, new_access_key_id, new_secret_access_key};
 use crate::domain::{KeyHash, Secret};
@@ -90,12 +89,7 @@ pub(super) async fn create(
 /// `GET /key/aws_credentials?key=`: the pairs of a key, without their secrets; without `key`, the caller's own.
 pub(super) async fn list(state: web::Data<AdminState>, req: HttpRequest) -> Result<HttpResponse, AdminError> {
     let caller = AdminCaller::of(&state, &req)?;
-    let mut query = Query::parse(req.query_string());
-    let asked = query.text("key");
-    query.finish()?;
-    let hash = caller
-        .may_see(asked.as_deref().map(hash_of))?
-        .ok_or_else(|| AdminError::bad("the master key is not a virtual key: name one with ?key=", "key"))?;
+    let (_, hash) = key_asked_for(&caller, &req)?;
     let pairs = state.store.load_pairs(Some(hash)).await?;
     let shown: Vec<Value> = pairs
         .iter()

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::caller::{AdminCaller, hash_of};
+use super::caller::{AdminCaller, hash_of, key_asked_for};
 use super::error::AdminError;
 use super::fields::Fields;
 use super::generate::read_expiry;
@@ -19,12 +19,7 @@ const DEFAULT_PAGE_SIZE: u32 = 10;
 /// `GET /key/info?key=`: a key by itself or by its hash; without one, the caller's own.
 pub(super) async fn info(state: web::Data<AdminState>, req: HttpRequest) -> Result<HttpResponse, AdminError> {
     let caller = AdminCaller::of(&state, &req)?;
-    let mut query = Query::parse(req.query_string());
-    let asked = query.text("key");
-    query.finish()?;
-    let hash = caller
-        .may_see(asked.as_deref().map(hash_of))?
-        .ok_or_else(|| AdminError::bad("the master key is not a virtual key: name one with ?key=", "key"))?;
+    let (asked, hash) = key_asked_for(&caller, &req)?;
     let details = state.store.find_key(hash).await?.ok_or_else(no_such_key)?;
     let shown_key = asked.unwrap_or_else(|| hash.to_string());
     Ok(HttpResponse::Ok().json(json!({"key": shown_key, "info": show::key_row(&details)})))
