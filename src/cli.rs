@@ -1,4 +1,4 @@
-//! The commands: `serve`, `check`, `migrate`, `demo`, `healthcheck`, and the simulator alone.
+//! The commands: `serve`, `check`, `migrate`, `import-litellm`, `reprice`, `demo`, `healthcheck`, and the simulator alone.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -9,12 +9,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, AccessLog, Config, Environment};
+use crate::domain::Secret;
 use crate::simulator::{self, SimulatedCredentials, SimulatorOptions};
 use crate::startup::Application;
 use crate::store::Store;
 use crate::telemetry;
 
 mod demo;
+mod import_litellm;
 mod reprice;
 
 /// The configuration is wrong (`EX_CONFIG` is 78; LiteLLM's users and linkerd's know 64, `EX_USAGE`).
@@ -60,6 +62,23 @@ enum Command {
         #[arg(long)]
         data_dir: Option<PathBuf>,
         /// Change nothing, only say what would be charged.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take over the keys, teams, end users and budgets of a LiteLLM proxy, with what they have spent.
+    ///
+    /// What is there already is left as it is, so it can be run again. LiteLLM's database is only read.
+    ImportLitellm {
+        /// LiteLLM's database: postgresql://…
+        #[arg(long, env = "LITELLM_DATABASE_URL", hide_env_values = true)]
+        from: String,
+        /// A YAML file, or a directory of YAML files [default: config/ if it exists]
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Where SQLite is [default: data]
+        #[arg(long)]
+        data_dir: Option<PathBuf>,
+        /// Change nothing, only say what would be imported.
         #[arg(long)]
         dry_run: bool,
     },
@@ -140,9 +159,10 @@ impl Cli {
     pub fn prepare(self) -> Result<Prepared, ExitCode> {
         let path = match &self.command {
             Command::Serve(options) => Some(&options.config),
-            Command::Check { config } | Command::Migrate { config, .. } | Command::Reprice { config, .. } => {
-                Some(config)
-            }
+            Command::Check { config }
+            | Command::Migrate { config, .. }
+            | Command::ImportLitellm { config, .. }
+            | Command::Reprice { config, .. } => Some(config),
             Command::Demo { .. } | Command::Healthcheck { .. } | Command::Simulator(_) => None,
         };
         let config = match path {
@@ -185,6 +205,11 @@ impl Prepared {
                 telemetry::start(false);
                 config.server.data_dir = data_dir.unwrap_or(config.server.data_dir);
                 in_system(reprice::run(config, dry_run))
+            }
+            Command::ImportLitellm { from, data_dir, dry_run, .. } => {
+                telemetry::start(false);
+                config.server.data_dir = data_dir.unwrap_or(config.server.data_dir);
+                in_system(import_litellm::run(config, Secret::new(from), dry_run))
             }
             Command::Demo { port, simulator_port } => {
                 telemetry::start(false);

@@ -6,6 +6,7 @@ mod error;
 pub mod holders;
 pub mod keys;
 pub mod limit_set;
+pub mod litellm;
 mod migration;
 mod postgres;
 mod schema;

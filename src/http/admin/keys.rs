@@ -32,6 +32,10 @@ pub(super) async fn list(state: web::Data<AdminState>, req: HttpRequest) -> Resu
     let page = query.number("page", 1, u32::MAX);
     let size = query.number("size", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
     let whole = query.boolean("return_full_object").unwrap_or_default();
+    // The administrator sees every key anyway.
+    for wider in ["include_team_keys", "include_created_by_keys"] {
+        query.boolean(wider);
+    }
     let filter = KeyFilter {
         hash: query.text("key_hash").as_deref().map(hash_of),
         key_alias: query.text("key_alias"),

@@ -146,7 +146,7 @@ async fn what_is_asked_for_is_what_is_kept() {
             "key": "sk-of-my-own-0001", "key_alias": "mine", "duration": "30d", "models": ["claude"],
             "user_id": "u", "team_id": "t", "metadata": {"a": 1, "tags": ["blue"]}, "blocked": null,
             "allowed_routes": ["/bedrock/*"], "spend": 1.5, "max_budget": null, "guardrails": [],
-            "send_invite_email": false, "aliases": {}, "key_type": "default",
+            "send_invite_email": false, "aliases": {}, "key_type": "llm_api",
         }))
         .await;
     assert_eq!(key, "sk-of-my-own-0001");
@@ -304,7 +304,7 @@ async fn keys_are_listed_in_pages() {
     assert_eq!(page["keys"].as_array().unwrap().len(), 2);
     let counts = [&page["total_count"], &page["current_page"], &page["total_pages"]];
     assert_eq!(counts, [&json!(5), &json!(2), &json!(3)]);
-    let (_, page) = gateway.get(MASTER, "/key/list?team_id=t&return_full_object=true").await;
+    let (_, page) = gateway.get(MASTER, "/key/list?team_id=t&return_full_object=true&include_team_keys=true").await;
     assert_eq!((&page["total_count"], &page["keys"][0]["team_id"]), (&json!(2), &json!("t")));
     assert_eq!(page["keys"][0]["token"].as_str().unwrap().len(), 64);
     for (query, status) in [("size=101", 422), ("page=0", 422), ("page=x", 422), ("organization_id=o", 400)] {

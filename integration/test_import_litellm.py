@@ -1,0 +1,107 @@
+"""The keys, teams, end users and budgets of a LiteLLM proxy go on working, with what they have spent."""
+
+import hashlib
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from harness.asking import CONVERSE, DOCUMENT_CONFIG
+from harness.clients import curl_json
+from harness.process import run_to_end
+from harness.waiting import eventually
+
+# The columns of LiteLLM's schema.prisma that matter here, with their types in Postgres.
+TABLES = """
+CREATE TABLE "LiteLLM_BudgetTable" (budget_id text PRIMARY KEY, max_budget double precision, soft_budget double precision,
+    max_parallel_requests integer, tpm_limit bigint, rpm_limit bigint, model_max_budget jsonb, budget_duration text,
+    budget_reset_at timestamp(3), created_at timestamp(3) NOT NULL DEFAULT now(), created_by text NOT NULL);
+CREATE TABLE "LiteLLM_TeamTable" (team_id text PRIMARY KEY, team_alias text, organization_id text, admins text[],
+    members text[], members_with_roles jsonb NOT NULL DEFAULT '{}', metadata jsonb NOT NULL DEFAULT '{}',
+    max_budget double precision, spend double precision NOT NULL DEFAULT 0, models text[], max_parallel_requests integer,
+    tpm_limit bigint, rpm_limit bigint, budget_duration text, budget_reset_at timestamp(3), blocked boolean NOT NULL
+    DEFAULT false, created_at timestamp(3) NOT NULL DEFAULT now(), model_spend jsonb NOT NULL DEFAULT '{}');
+CREATE TABLE "LiteLLM_EndUserTable" (user_id text PRIMARY KEY, alias text, spend double precision NOT NULL DEFAULT 0,
+    allowed_model_region text, default_model text, budget_id text, blocked boolean NOT NULL DEFAULT false);
+CREATE TABLE "LiteLLM_VerificationToken" (token text PRIMARY KEY, key_name text, key_alias text, soft_budget_cooldown
+    boolean NOT NULL DEFAULT false, spend double precision NOT NULL DEFAULT 0, expires timestamp(3), models text[],
+    aliases jsonb NOT NULL DEFAULT '{}', config jsonb NOT NULL DEFAULT '{}', user_id text, team_id text, permissions
+    jsonb NOT NULL DEFAULT '{}', max_parallel_requests integer, metadata jsonb NOT NULL DEFAULT '{}', blocked boolean,
+    tpm_limit bigint, rpm_limit bigint, max_budget double precision, budget_duration text, budget_reset_at timestamp(3),
+    allowed_cache_controls text[] DEFAULT '{}', allowed_routes text[] DEFAULT '{}', model_spend jsonb NOT NULL DEFAULT
+    '{}', model_max_budget jsonb NOT NULL DEFAULT '{}', budget_id text, created_at timestamp(3) DEFAULT now(),
+    created_by text);
+"""
+
+
+def hash_of(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+@pytest.fixture()
+def litellm(postgres):
+    """A database of LiteLLM's, and a way to put rows into it."""
+    url = postgres.new_database()
+    postgres.query(url, TABLES)
+
+    def insert(table: str, **columns: object) -> None:
+        names = ", ".join(columns)
+        values = ", ".join("'" + str(value).replace("'", "''") + "'" for value in columns.values())
+        postgres.query(url, f'INSERT INTO "LiteLLM_{table}" ({names}) VALUES ({values})')
+
+    return url, insert
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_clients_of_litellm_keep_their_keys_budgets_and_spend(litellm, spawn_gateway, database):
+    url, insert = litellm
+    tomorrow = (datetime.now(timezone.utc) + timedelta(days=1)).replace(tzinfo=None).isoformat()
+    insert("BudgetTable", budget_id="small", max_budget=0.5, created_by="admin")
+    insert("TeamTable", team_id="search", team_alias="Search", spend=9.5, max_budget=9, models="{my-claude-model}")
+    insert("EndUserTable", user_id="customer", budget_id="small", spend=0.6)
+    insert("VerificationToken", token=hash_of("sk-free-0123456789"), key_name="sk-...6789", spend=1.25, expires=tomorrow)
+    insert("VerificationToken", token=hash_of("sk-spent-0123456789"), max_budget=2, spend=2.5, budget_duration="30d")
+    insert("VerificationToken", token=hash_of("sk-team-0123456789"), team_id="search")
+    insert("VerificationToken", token=hash_of("sk-cohere-0123456789"), models="{my-cohere-model}")
+    insert("VerificationToken", token=hash_of("sk-blocked-0123456789"), blocked="true")
+    insert("VerificationToken", token=hash_of("sk-old-0123456789"), expires="2020-01-01T00:00:00")
+    insert("VerificationToken", token=hash_of("sk-page-0123456789"), team_id="litellm-dashboard")
+
+    with spawn_gateway(config=DOCUMENT_CONFIG, database=database) as gateway:
+        where = ["--config", str(gateway.config_path), "--data-dir", str(gateway.data_dir), "--from", url]
+        for arguments, said in [
+            (["--dry-run"], "keys: 6 would be imported, 0 were there before, 1 skipped"),
+            ([], "keys: 6 imported, 0 were there before, 1 skipped"),
+            ([], "keys: 0 imported, 6 were there before, 1 skipped"),
+        ]:
+            done = run_to_end(["import-litellm", *where, *arguments], gateway.env)
+            assert done.returncode == 0 and said in done.stdout, done
+            gateway.assert_no_secret_in("the import's output", done.stdout + done.stderr)
+
+        def ask(key: str, model: str = "my-claude-model", *more: str):
+            return curl_json(f"{gateway.base}/model/{model}/converse", key, CONVERSE, *more)
+
+        eventually(lambda: ask("sk-free-0123456789").status == 200, 5, "the gateway knows the keys")
+        expected = [
+            ("sk-free-0123456789", "my-claude-model", 200, ""),
+            ("sk-spent-0123456789", "my-claude-model", 400, "Budget has been exceeded"),
+            ("sk-team-0123456789", "my-claude-model", 400, "Team=Search"),
+            ("sk-team-0123456789", "my-cohere-model", 403, "team"),
+            ("sk-cohere-0123456789", "my-claude-model", 403, "my-cohere-model"),
+            ("sk-blocked-0123456789", "my-claude-model", 403, "blocked"),
+            ("sk-old-0123456789", "my-claude-model", 403, "expired"),
+            ("sk-page-0123456789", "my-claude-model", 403, ""),
+        ]
+        for key, model, status, named in expected:
+            answer = ask(key, model)
+            assert (answer.status, named in answer.body.decode()) == (status, True), (key, model, answer.body)
+        refused = ask("sk-free-0123456789", "my-claude-model", "-H", "x-litellm-customer-id: customer")
+        assert refused.status == 400 and b"Customer=customer" in refused.body
+        info = gateway.call("GET", f"/key/info?key={hash_of('sk-free-0123456789')}").json()["info"]
+        assert info["key_name"] == "sk-...6789" and info["spend"] >= 1.25
+        assert gateway.call("GET", "/team/info?team_id=search").json()["team_info"]["team_alias"] == "Search"
+
+
+def test_a_database_that_is_not_litellms_is_said_to_be_none(postgres, spawn_gateway):
+    with spawn_gateway(config=DOCUMENT_CONFIG) as gateway:
+        where = ["--config", str(gateway.config_path), "--data-dir", str(gateway.data_dir)]
+        done = run_to_end(["import-litellm", *where, "--from", postgres.new_database()], gateway.env)
+        assert done.returncode == 70 and "LiteLLM_BudgetTable" in done.stderr, done
