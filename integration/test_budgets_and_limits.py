@@ -322,6 +322,69 @@ def test_the_whole_gateway_has_a_budget(spawn_gateway):
         assert running.call("GET", "/global/spend").json()["max_budget"] == 0.0000001
 
 
+def test_a_customer_without_a_budget_of_its_own_has_the_default_one(spawn_gateway):
+    config = {**CONFIG, "litellm_settings": {"max_end_user_budget": 0.0000001}}
+    with spawn_gateway(config=config) as running:
+        key = running.generate_key()
+
+        def call(customer):
+            return ask(running, key, "priced", f"x-litellm-customer-id: {customer}")
+
+        assert call("nobody made").status == 200
+        assert_quota(call("nobody made"), "Customer=nobody made", "does not reset")
+        assert ask(running, key).status == 200, "calls for nobody have no customer's budget"
+        running.call("POST", "/customer/new", {"user_id": "rich", "max_budget": 100})
+        assert [call("rich").status, call("rich").status] == [200, 200]
+        running.call("POST", "/customer/new", {"user_id": "plain", "alias": "without a budget"})
+        assert [call("plain").status, call("plain").status] == [200, 400]
+        running.kill_and_restart()
+        assert call("nobody made").status == 400
+
+
+def test_the_default_of_customers_may_be_a_named_budget(spawn_gateway):
+    wait_for_a_young_minute()
+    config = {**CONFIG, "litellm_settings": {"max_end_user_budget_id": "trial"}}
+    with spawn_gateway(config=config) as running:
+        key = running.generate_key()
+        headers = ["x-litellm-customer-id: someone"]
+        assert ask(running, key, "priced", *headers).status == 200, "there is no such budget yet"
+        running.call("POST", "/budget/new", {"budget_id": "trial", "max_budget": 1, "budget_duration": "1d", "rpm_limit": 1})
+        assert [ask(running, key, "priced", *headers).status for _ in range(2)] == [200, 429]
+        running.call("POST", "/budget/update", {"budget_id": "trial", "max_budget": 0, "rpm_limit": None})
+        assert_quota(ask(running, key, "priced", *headers), "Customer=someone", "resets at")
+
+
+def test_budgets_start_anew_where_the_day_begins_in_the_configured_zone(spawn_gateway):
+    # Kiritimati is 14 hours ahead of UTC all year, so its days begin at 10:00 UTC.
+    config = {**CONFIG, "litellm_settings": {"timezone": "Pacific/Kiritimati"}}
+    with spawn_gateway(config=config) as running:
+        key = running.generate_key(max_budget=0, budget_duration="1d")
+        assert_quota(ask(running, key), "resets at", "T10:00:00Z")
+        info = running.call("GET", f"/key/info?key={key}").json()["info"]
+        assert info["budget_reset_at"].endswith("T10:00:00Z")
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_an_unknown_cost_counts_as_its_estimate_also_after_a_restart_and_elsewhere(spawn_gateway, database):
+    """A model without a price: what its calls cost is not known, and an estimate is set for such calls."""
+    config = {
+        **model_list(deployment("unpriced", "newvendor.brand-new-v1:0")),
+        "bedgate_settings": {"budgets": {"estimate_without_bound": 0.10, "enforcement": "hard"}},
+    }
+    with spawn_gateway(config=config, database=database) as running:
+        key = running.generate_key(max_budget=0.25)
+        assert [ask(running, key, "unpriced").status for _ in range(2)] == [200, 200]
+        assert_quota(ask(running, key, "unpriced"), "Current cost: 0.200000000")
+        eventually(lambda: len(running.events()) == 2, 10, "shipped")
+        assert running.spend_of(key) == 0, "spend is what is known"
+        assert_quota(ask(running, key, "unpriced"), "Current cost: 0.200000000")
+        running.kill_and_restart()
+        assert_quota(ask(running, key, "unpriced"), "Current cost: 0.200000000")
+        if database == "postgres":
+            with spawn_gateway(config=config, env={"DATABASE_URL": running.env["DATABASE_URL"]}) as other:
+                assert_quota(ask(other, key, "unpriced"), "Current cost: 0.200000000")
+
+
 @pytest.fixture(scope="module")
 def two_gateways(spawn_gateway, postgres):
     with spawn_gateway(config=CONFIG, database="postgres") as one:

@@ -202,3 +202,53 @@ def test_postgres_holds_bedgates_tables_in_a_schema_of_its_own(spawn_gateway, po
         )
         assert schemas == "bedgate"
         assert postgres.query(database, "select count(*) from bedgate.spend_events") == "1"
+
+
+def test_spend_is_summed_by_tag_key_user_and_day(gateway):
+    import time
+    from datetime import datetime, timedelta, timezone
+
+    mark = f"tag {time.time_ns()}"
+    key = gateway.generate_key(tags=[mark, "of the key"], user_id=f"user of {mark}")
+    costs = []
+    for tags in ("", f"{mark} two,{mark}", f"{mark} two"):
+        answer = curl_json(f"{gateway.base}/model/sonnet/converse", key, CONVERSE, "-H", f"x-litellm-tags: {tags}")
+        costs.append(nano_usd(gateway.event(answer.headers["x-litellm-call-id"])))
+
+    def tags(query=""):
+        answer = gateway.call("GET", f"/spend/tags?limit=1000{query}")
+        assert answer.status == 200, answer.body
+        rows = {row["individual_request_tag"]: row for row in answer.json()}
+        found = [rows[tag] for tag in (mark, f"{mark} two") if tag in rows]
+        return [(row["log_count"], round(row["total_spend"] * 1e9)) for row in found]
+
+    expected = [(3, sum(costs)), (2, sum(costs[1:]))]
+    assert tags() == expected
+    today = datetime.now(timezone.utc)
+    day = lambda days: (today + timedelta(days=days)).strftime("%Y-%m-%d")
+    assert tags(f"&start_date={day(-1)}&end_date={day(1)}") == expected
+    assert tags(f"&start_date={day(2)}") == tags(f"&end_date={day(-2)}") == []
+
+    def one(path, field, value, query=""):
+        rows = gateway.call("GET", f"{path}?limit=1000{query}").json()
+        return [round(row["spend"] * 1e9) for row in rows if row[field] == value]
+
+    for path, field, value in [
+        ("/spend/keys", "token", gateway.call("GET", f"/key/info?key={key}").json()["info"].get("token") or hash_of(key)),
+        ("/spend/users", "user_id", f"user of {mark}"),
+    ]:
+        assert one(path, field, value) == one(path, field, value, f"&start_date={day(-1)}") == [sum(costs)]
+        assert one(path, field, value, f"&end_date={day(-2)}") == []
+    total = gateway.call("GET", "/global/spend").json()
+    assert total["spend"] > 0 and "max_budget" in total
+    assert gateway.call("GET", f"/global/spend?end_date={day(-2)}").json()["spend"] == 0
+    for query in ("start_date=soon", "end_date=2026-13-01"):
+        for path in ("tags", "keys", "users", "logs"):
+            assert gateway.call("GET", f"/spend/{path}?{query}").status == 422, path
+    assert gateway.call("GET", "/spend/tags", key=key).status in (401, 403)
+
+
+def hash_of(key: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(key.encode()).hexdigest()

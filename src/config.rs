@@ -40,7 +40,7 @@ pub use environment::Environment;
 pub use fault::{ConfigFaults, Fault, Place};
 pub use general::DatabaseConfig;
 pub use identity::IdentityConfig;
-pub use limits::LimitsConfig;
+pub use limits::{LimitsConfig, WhenJournalFull};
 pub use price::{NotAPrice, picodollars};
 pub use routing::RoutingConfig;
 pub use server::{AccessLog, ServerConfig};
@@ -134,10 +134,11 @@ fn judge(
     let general = GeneralSettings::read(top.section("general_settings", ctx), ctx);
     let (model_list, credentials) = (top.take("model_list", ctx), top.take("credential_list", ctx));
     let mut litellm = top.section("litellm_settings", ctx);
-    let gateway_budget = (litellm.get("max_budget", ctx), litellm.get("budget_duration", ctx));
     let mut own = top.section("bedgate_settings", ctx);
+    let server = ServerConfig::read(own.section("server", ctx), ctx);
+    let budgets =
+        BudgetsConfig::read(own.section("budgets", ctx), &mut litellm, general.user_header_name, ctx);
     let config = Config {
-        server: ServerConfig::read(own.section("server", ctx), ctx),
         master_key: general.master_key,
         database: general.database,
         deployments: deployments::read(model_list, credentials, ctx),
@@ -149,19 +150,19 @@ fn judge(
             ctx,
         ),
         aws: AwsConfig::read(own.section("aws", ctx), ctx),
-        limits: LimitsConfig::read(own.section("limits", ctx), general.max_request_size, ctx),
-        budgets: BudgetsConfig::read(
-            own.section("budgets", ctx),
-            gateway_budget.0,
-            gateway_budget.1,
-            general.user_header_name,
+        limits: LimitsConfig::read(
+            own.section("limits", ctx),
+            general.max_request_size,
+            server.worker_count(),
             ctx,
         ),
+        budgets,
         auth: AuthConfig::read(own.section("auth", ctx), ctx),
         key_header_name: general.key_header_name,
         access_log: own.get("access_log", ctx).unwrap_or_default(),
         environment_variables,
         ignored: Vec::new(),
+        server,
     };
     own.refuse_rest(ctx);
     // A key that begins with `x-` is a place for YAML anchors.

@@ -2,6 +2,7 @@
 
 mod enforcement;
 pub mod period;
+mod zone;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +15,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 pub use self::enforcement::Enforcement;
+pub use self::zone::Zone;
 
 /// An amount of money in billionths of a US dollar. The only money type inside bedgate; decimals appear
 /// only at the JSON edge.

@@ -74,7 +74,9 @@ pub struct Begun {
     pub estimate: Option<NanoUsd>,
 }
 
-/// How a request ended.
+/// How a request that went to AWS ended. What bedgate itself refuses has no event: it costs nothing, and an event for
+/// each would let anybody, with a key or without, fill the journal and the database. Refusals are counted
+/// (`bedgate_gateway_errors`) and have their line in the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
     /// The whole answer went to the client.
@@ -83,9 +85,7 @@ pub enum Outcome {
     UpstreamError,
     /// The client left before the answer's end.
     ClientGone,
-    /// Refused by bedgate after the journal had the beginning (no credentials, say): AWS was not called.
-    Refused,
-    /// The process died before the end: found in the journal at the next start.
+    /// The process died before the end: found in the journal at the next start. Never written there itself.
     Interrupted,
 }
 
@@ -97,7 +97,6 @@ impl Outcome {
             Self::Complete => "complete",
             Self::UpstreamError => "upstream_error",
             Self::ClientGone => "client_gone",
-            Self::Refused => "refused",
             Self::Interrupted => "interrupted",
         }
     }

@@ -13,7 +13,7 @@ use crate::auth::{Authenticator, KeyDirectory};
 use crate::config::Config;
 use crate::ledger::LedgerHandle;
 use crate::limits::{BufferBudget, LimitTable};
-use crate::meter::{AccountParts, MeterLimits};
+use crate::meter::{AccountParts, Losses, MeterLimits};
 use crate::metrics::Metrics;
 use crate::pricing::PriceBook;
 use crate::route::{RouteTable, RouterHandle};
@@ -39,6 +39,8 @@ pub struct Shared {
     pub routes: Arc<RouteTable>,
     /// The ledger.
     pub ledger: LedgerHandle,
+    /// What the full journal made the gateway lose; `None`: it refuses requests then.
+    pub losses: Option<Arc<Losses>>,
     /// Budgets and rates.
     pub limits: Arc<LimitTable>,
     /// Bounds buffered request bytes.

@@ -31,6 +31,7 @@ pub use self::space::{JournalFull, JournalPermit, JournalSpace, RESERVED_BYTES};
 pub use self::writer::JournalWriter;
 
 use self::ballast::Ballast;
+use self::record::{HEADER_BYTES, MAX_RECORD_BYTES};
 use self::segment::SegmentState;
 use self::sync::SyncList;
 
@@ -65,6 +66,16 @@ impl Default for JournalOptions {
 
 /// Open segments hold at the most one part of the journal in so many (and each one record more).
 const OPEN_SHARE: u64 = 4;
+
+/// The least that a journal may be bounded by, for so many writers: their open segments together (see
+/// [`Journal::segment_bytes`]) leave room for one more request. With less, all of it could stand in open segments, and
+/// nothing would ever be let in again.
+#[must_use]
+pub fn least_bytes(writers: usize) -> u64 {
+    let last_records = (writers as u64).saturating_mul((MAX_RECORD_BYTES + HEADER_BYTES) as u64);
+    // The open segments take a part of the bound and a record each: the rest must hold one request.
+    last_records.saturating_add(RESERVED_BYTES).saturating_mul(OPEN_SHARE).div_ceil(OPEN_SHARE - 1)
+}
 
 /// The journal of this process: makes writers, promises space, removes segments. Clones are the same journal.
 #[derive(Clone, Debug)]

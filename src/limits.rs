@@ -7,10 +7,12 @@ mod buffer;
 pub mod cost_bound;
 mod holders;
 pub mod rate;
+mod seating;
 mod table;
 
 pub use access::{may_use_any, may_use_model, require_model, require_operation, wildcard_matches};
-pub use admission::{Admission, Request};
+pub use admission::Admission;
 pub use buffer::{BufferBudget, BufferedBytes};
 pub use holders::HolderDirectory;
+pub use seating::Request;
 pub use table::{LimitTable, Subject};

@@ -15,8 +15,10 @@ use crate::upstream::Answer;
 use crate::usage::Progress;
 
 mod account;
+mod losses;
 
-pub use account::{Account, AccountParts, Ending, Opening};
+pub use account::{Account, AccountParts, Ending, Opening, Place};
+pub use losses::Losses;
 
 /// The bounds of a body.
 #[derive(Clone, Copy, Debug)]

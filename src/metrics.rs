@@ -77,6 +77,10 @@ pub struct Metrics {
     pub events: Family<BasisLabels, Counter>,
     /// Ends of requests that could not be written to the journal
     pub journal_write_failures: Counter,
+    /// Events that found no room in the journal and are lost (when_journal_full: serve)
+    pub events_lost: Counter,
+    /// What lost events cost in nano-dollars, as far as it is known
+    pub lost_cost_nano_usd: Counter,
     /// Time from a request's head to its end
     pub request_seconds: Histogram,
     /// Time from a request's head to the first byte of the answer's body
@@ -107,6 +111,8 @@ impl Default for Metrics {
             cost_nano_usd: Family::default(),
             events: Family::default(),
             journal_write_failures: Counter::default(),
+            events_lost: Counter::default(),
+            lost_cost_nano_usd: Counter::default(),
             request_seconds: latency(),
             first_byte_seconds: latency(),
             buffered_request_bytes: Gauge::default(),
@@ -156,6 +162,10 @@ impl Metrics {
         registry.register("events", "Events by how sure their cost is", self.events.clone());
         let text = "Ends of requests that could not be written to the journal";
         registry.register("journal_write_failures", text, self.journal_write_failures.clone());
+        let text = "Events that found no room in the journal and are lost (when_journal_full: serve)";
+        registry.register("events_lost", text, self.events_lost.clone());
+        let text = "What lost events cost in nano-dollars, as far as it is known";
+        registry.register("lost_cost_nano_usd", text, self.lost_cost_nano_usd.clone());
         let text = "Time from a request's head to its end";
         registry.register("request_seconds", text, self.request_seconds.clone());
         let text = "Time from a request's head to the first byte of the answer's body";

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use tokio::time::Instant;
 
 use crate::auth::{Authenticator, KeyDirectory, Vault};
-use crate::config::{AccessLog, Config, IdentityConfig};
+use crate::config::{AccessLog, Config, IdentityConfig, WhenJournalFull};
 use crate::domain::{KeyHash, NanoUsd, UnixMicros};
 use crate::event::Payer;
 use crate::http::admin::AdminState;
@@ -22,7 +22,7 @@ use crate::http::{self, Shared, Worker};
 use crate::journal::{DataDir, Journal, JournalOptions};
 use crate::ledger::{Drained, LedgerHandle, LedgerOptions, ShipError, SpendSink};
 use crate::limits::{BufferBudget, LimitTable};
-use crate::meter::{AccountParts, MeterLimits};
+use crate::meter::{AccountParts, Losses, MeterLimits};
 use crate::metrics::Metrics;
 use crate::operation;
 use crate::pricing::PriceBook;
@@ -100,7 +100,9 @@ impl Application {
             Authenticator::new(config.master_key.as_ref(), header, &config.auth, Arc::clone(&keys));
         let listener = bind(&config)?;
         let addresses = vec![listener.local_addr()?];
+        let serves_when_full = config.limits.when_journal_full == WhenJournalFull::Serve;
         let shared = Arc::new(Shared {
+            losses: serves_when_full.then(|| Arc::new(Losses::new(Arc::clone(&metrics)))),
             authenticator: Arc::new(authenticator),
             keys,
             routes: Arc::new(routes),
@@ -317,6 +319,7 @@ fn worker(
         accounts: AccountParts {
             journal: Rc::new(RefCell::new(journal.writer())),
             ledger: shared.ledger.clone(),
+            losses: shared.losses.clone(),
             prices: shared.prices,
             metrics: Arc::clone(&shared.metrics),
             access_log: config.access_log,

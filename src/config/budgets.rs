@@ -4,7 +4,7 @@ use super::section::{Context, Section};
 use super::setting::Setting;
 use super::tree::Scalar;
 use crate::domain::period::Period;
-use crate::domain::{Enforcement, NanoUsd};
+use crate::domain::{Enforcement, NanoUsd, Zone};
 
 /// How budgets are held, and the budget of the whole gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,14 @@ pub struct BudgetsConfig {
     /// `estimate_without_bound`, in dollars: taken as the cost of a request that nothing bounds (images, documents,
     /// agents). Without it hard budgets refuse such requests, and standard ones reserve nothing for them.
     pub estimate: Option<NanoUsd>,
+    /// `litellm_settings.max_end_user_budget`, in dollars: the budget of each customer that has none of its own; it never
+    /// starts anew.
+    pub max_end_user_budget: Option<NanoUsd>,
+    /// `litellm_settings.max_end_user_budget_id`: the named budget (`/budget/new`) whose limits hold for each such
+    /// customer.
+    pub max_end_user_budget_id: Option<String>,
+    /// `litellm_settings.timezone`: where the days of budgets begin; UTC, if it is not set.
+    pub zone: Zone,
     /// `general_settings.user_header_name`, lower case: a further header that names the customer.
     pub user_header_name: Option<String>,
 }
@@ -26,16 +34,18 @@ pub struct BudgetsConfig {
 impl BudgetsConfig {
     pub(super) fn read(
         mut own: Section<'_>,
-        max_budget: Option<Dollars>,
-        budget_duration: Option<BudgetDuration>,
+        litellm: &mut Section<'_>,
         user_header_name: Option<String>,
         ctx: &mut Context,
     ) -> Self {
         let budgets = Self {
-            max_budget: max_budget.map(|dollars| dollars.0),
-            budget_duration: budget_duration.map(|duration| duration.0),
+            max_budget: litellm.get::<Dollars>("max_budget", ctx).map(|dollars| dollars.0),
+            budget_duration: litellm.get::<BudgetDuration>("budget_duration", ctx).map(|duration| duration.0),
             enforcement: own.get("enforcement", ctx).unwrap_or_default(),
             estimate: own.get::<Dollars>("estimate_without_bound", ctx).map(|dollars| dollars.0),
+            max_end_user_budget: litellm.get::<Dollars>("max_end_user_budget", ctx).map(|dollars| dollars.0),
+            max_end_user_budget_id: litellm.get("max_end_user_budget_id", ctx),
+            zone: litellm.get("timezone", ctx).unwrap_or_default(),
             user_header_name,
         };
         own.refuse_rest(ctx);
@@ -65,6 +75,14 @@ impl Setting for BudgetDuration {
     fn parse(scalar: &Scalar) -> Option<Self> {
         let text = String::parse(scalar)?;
         Period::parse(&text).map(|_| Self(text))
+    }
+}
+
+impl Setting for Zone {
+    const EXPECTED: &'static str = "a time zone of the IANA database such as UTC or Europe/Berlin";
+
+    fn parse(scalar: &Scalar) -> Option<Self> {
+        Self::named(&String::parse(scalar)?)
     }
 }
 

@@ -3,7 +3,31 @@
 use std::time::Duration;
 
 use super::section::{Context, Section};
-use super::setting::{Bytes, Mebibytes, Timeout};
+use super::setting::{Bytes, Mebibytes, Setting, Timeout};
+use super::tree::Scalar;
+use crate::journal::least_bytes;
+
+/// What becomes of requests while the journal has no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenJournalFull {
+    /// They are refused (503): no cost is forgotten.
+    #[default]
+    Refuse,
+    /// They are served, and their events are lost, which is counted and said.
+    Serve,
+}
+
+impl Setting for WhenJournalFull {
+    const EXPECTED: &'static str = "refuse or serve";
+
+    fn parse(scalar: &Scalar) -> Option<Self> {
+        match String::parse(scalar)?.as_str() {
+            "refuse" => Some(Self::Refuse),
+            "serve" => Some(Self::Serve),
+            _ => None,
+        }
+    }
+}
 
 /// Bounds on what is held in memory and on disk: `bedgate_settings.limits`. Sizes are bytes or carry a unit
 /// (`25MiB`, `10GiB`).
@@ -21,6 +45,9 @@ pub struct LimitsConfig {
     /// `max_journal`. Journal bytes on disk; beyond it new work is refused rather than a cost forgotten. This
     /// is how long the database may be away: an event takes about 1 KiB.
     pub max_journal_bytes: u64,
+    /// `when_journal_full`. `refuse` answers 503 rather than forget a cost; `serve` goes on, and counts the events that
+    /// nobody will ever see (`bedgate_events_lost`).
+    pub when_journal_full: WhenJournalFull,
     /// `drain_timeout`. How long a response is read on after its client left, to see its usage (AWS bills it
     /// anyway); 0: not at all.
     pub drain_timeout: Duration,
@@ -37,6 +64,7 @@ impl Default for LimitsConfig {
             max_buffered_bytes: 512 << 20,
             max_inspected_bytes: 32 << 20,
             max_journal_bytes: 10 << 30,
+            when_journal_full: WhenJournalFull::Refuse,
             drain_timeout: Duration::from_secs(120),
             drain_bytes: 64 << 20,
             body_timeout: Duration::from_secs(60),
@@ -45,12 +73,18 @@ impl Default for LimitsConfig {
 }
 
 impl LimitsConfig {
-    pub(super) fn read(mut section: Section<'_>, request_size: Option<Mebibytes>, ctx: &mut Context) -> Self {
+    pub(super) fn read(
+        mut section: Section<'_>,
+        request_size: Option<Mebibytes>,
+        workers: usize,
+        ctx: &mut Context,
+    ) -> Self {
         let default = Self::default();
         let mut size = |key: &'static str| section.get::<Bytes>(key, ctx).map(|bytes| bytes.0);
         let (max_body, max_buffered, max_inspected) =
             (size("max_body"), size("max_buffered"), size("max_inspected"));
         let (max_journal, drain_bytes) = (size("max_journal"), size("drain_bytes"));
+        let when_journal_full = section.get("when_journal_full", ctx).unwrap_or_default();
         let drain_timeout = section.get("drain_timeout", ctx);
         let body_timeout = section.get::<Timeout>("body_timeout", ctx);
         let request_size = request_size.map(|size| size.0);
@@ -67,6 +101,7 @@ impl LimitsConfig {
             max_buffered_bytes: in_memory(max_buffered, default.max_buffered_bytes),
             max_inspected_bytes: in_memory(max_inspected, default.max_inspected_bytes),
             max_journal_bytes: max_journal.unwrap_or(default.max_journal_bytes),
+            when_journal_full,
             drain_timeout: drain_timeout.unwrap_or(default.drain_timeout),
             drain_bytes: drain_bytes.unwrap_or(default.drain_bytes),
             body_timeout: body_timeout.map_or(default.body_timeout, |timeout| timeout.0),
@@ -74,6 +109,14 @@ impl LimitsConfig {
         if limits.max_buffered_bytes < limits.max_body_bytes {
             let problem = "is below the largest request body; raise it, or lower max_body";
             ctx.fault(&section.place.key("max_buffered"), problem);
+        }
+        let least = least_bytes(workers);
+        if limits.max_journal_bytes < least {
+            let problem = format!(
+                "is below {least} bytes, what the journals of {workers} workers need to take a single request; \
+                 every event waits there until the database has it, so give it what an outage may bring"
+            );
+            ctx.fault(&section.place.key("max_journal"), problem);
         }
         section.refuse_rest(ctx);
         limits

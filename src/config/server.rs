@@ -51,6 +51,13 @@ impl Default for ServerConfig {
 const MAX_WORKERS: u16 = 1024;
 
 impl ServerConfig {
+    /// Worker threads: as set, or one per core.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
+        if self.workers > 0 { self.workers } else { cores() }
+    }
+
     pub(super) fn read(mut section: Section<'_>, ctx: &mut Context) -> Self {
         let default = Self::default();
         let host = section.get("host", ctx);

@@ -586,7 +586,7 @@ mod own_settings {
 bedgate_settings:
   access_log: json
   server: {host: 10.0.0.1, port: 80, data_dir: /d, workers: 3, keep_alive: 2m, lame_duck: 0, shutdown_grace: 1h}
-  limits: {max_body: 1MiB, max_buffered: 2MiB, max_inspected: 3MiB, max_journal: 4MiB, drain_timeout: 0, drain_bytes: 5MiB, body_timeout: 6}
+  limits: {max_body: 1MiB, max_buffered: 2MiB, max_inspected: 3MiB, max_journal: 4MiB, when_journal_full: serve, drain_timeout: 0, drain_bytes: 5MiB, body_timeout: 6}
   routing: {allow_unlisted_models: false}
   aws: {use_fips: true, use_dualstack: yes, max_connections: 7, connect_timeout: 800ms, keep_alive: 9}
 ",
@@ -608,6 +608,7 @@ bedgate_settings:
                 max_buffered_bytes: 2 << 20,
                 max_inspected_bytes: 3 << 20,
                 max_journal_bytes: 4 << 20,
+                when_journal_full: WhenJournalFull::Serve,
                 drain_timeout: Duration::ZERO,
                 drain_bytes: 5 << 20,
                 body_timeout: Duration::from_secs(6),
@@ -632,6 +633,37 @@ bedgate_settings:
                 expected
             );
         }
+    }
+}
+
+mod budgets {
+    use super::*;
+    use crate::domain::{NanoUsd, Zone};
+
+    #[test]
+    fn litellms_settings_for_customers_and_the_time_zone_count() {
+        let text = "litellm_settings: {max_end_user_budget: 0.5, max_end_user_budget_id: trial, timezone: Europe/Berlin}";
+        let config = config(text, &[]);
+        assert_eq!(config.ignored, Vec::<String>::new());
+        assert_eq!(config.budgets.max_end_user_budget, Some(NanoUsd(500_000_000)));
+        assert_eq!(config.budgets.max_end_user_budget_id.as_deref(), Some("trial"));
+        assert_eq!(Some(config.budgets.zone), Zone::named("Europe/Berlin"));
+        let [fault] = faults("litellm_settings: {timezone: Europe/Atlantis}", &[]).try_into().unwrap();
+        assert!(fault.contains("expected a time zone of the IANA database"), "{fault}");
+    }
+
+    #[test]
+    fn a_journal_too_small_for_its_workers_is_a_fault() {
+        let with = |max_journal: u64, workers: u16| {
+            let limits = format!("limits: {{max_journal: {max_journal}}}");
+            faults(&format!("bedgate_settings: {{{limits}, server: {{workers: {workers}}}}}"), &[])
+        };
+        let least = crate::journal::least_bytes(8);
+        assert_eq!(with(least, 8), Vec::<String>::new());
+        let [fault] = with(least - 1, 8).try_into().unwrap();
+        assert!(fault.starts_with("config.yaml: bedgate_settings.limits.max_journal: is below"), "{fault}");
+        assert!(fault.contains(&least.to_string()) && fault.contains("8 workers"), "{fault}");
+        assert_eq!(with(least, 9).len(), 1);
     }
 }
 
@@ -724,7 +756,7 @@ bedgate_settings:
           config.yaml: bedgate_settings.aws.max_connections: expected a whole number from 1, found "0"
           environment: AWS_REGION: expected an AWS region such as us-west-2, found "Mars"
           config.yaml: bedgate_settings.limits.max_buffered: is below the largest request body; raise it, or lower max_body
-          config.yaml: bedgate_settings.limits.colour: is not a setting of bedgate; the settings here are max_body, max_buffered, max_inspected, max_journal, drain_bytes, drain_timeout, body_timeout
+          config.yaml: bedgate_settings.limits.colour: is not a setting of bedgate; the settings here are max_body, max_buffered, max_inspected, max_journal, drain_bytes, when_journal_full, drain_timeout, body_timeout
           config.yaml: bedgate_settings.acces_log: is not a setting of bedgate; did you mean access_log?
           config.yaml: router_setings: is not a known setting; did you mean router_settings?
         "#);

@@ -6,7 +6,7 @@
 //! | `POST /key/regenerate`, `/key/reset_spend` | master key |
 //! | `POST /key/aws_credentials`, `/key/aws_credentials/delete` | master key |
 //! | `/team/…`, `/customer/…` (also `/end_user/…`), `/budget/…`: `new`, `info`, `list`, `update`, `delete` | master key |
-//! | `GET /key/list`, `/spend/unpriced`, `/spend/keys`, `/spend/users`, `/global/spend` | master key |
+//! | `GET /key/list`, `/spend/unpriced`, `/spend/keys`, `/spend/users`, `/spend/tags`, `/global/spend` | master key |
 //! | `GET /key/info`, `/key/aws_credentials`, `/spend/logs` | master key, or a virtual key about itself |
 //!
 //! A change is in force on this instance when the call returns, on others within a second
@@ -77,6 +77,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .route("/spend/logs", web::get().to(spend::logs))
         .route("/spend/unpriced", web::get().to(spend::unpriced))
         .route("/spend/users", web::get().to(spend::users))
+        .route("/spend/tags", web::get().to(spend::tags))
         .route("/spend/keys", web::get().to(spend::keys))
         .route("/global/spend", web::get().to(spend::global));
 }

@@ -32,21 +32,29 @@ async fn alive() -> HttpResponse {
     HttpResponse::Ok().json("I'm alive!")
 }
 
-/// Ready as long as requests can be served and recorded: with the database away, the journal takes what they cost.
+/// Ready as long as requests can be served and recorded: with the database away, the journal takes what they cost. Told
+/// to serve when the journal is full, the gateway stays ready, and says that events are lost.
 /// Anybody may ask, so why the database is away stands in the log only.
 async fn readiness(worker: web::Data<Worker>) -> HttpResponse {
     let shared = &worker.shared;
     let ledger = shared.ledger.state();
     let is_stopping = shared.is_stopping.load(Ordering::Relaxed);
     let has_room = shared.ledger.reserve().is_ok();
-    let is_ready = !is_stopping && ledger.is_alive && has_room;
+    let losing = shared.losses.as_ref().is_some_and(|losses| losses.is_losing(UnixMicros::now()));
+    let journal = match (losing, has_room) {
+        (true, _) => "full: events are lost",
+        (false, true) => "ok",
+        (false, false) => "full",
+    };
+    let is_ready = !is_stopping && ledger.is_alive && (has_room || shared.losses.is_some());
     let database = if ledger.last_error.is_none() { "connected" } else { "Not connected" };
+    let lost = shared.losses.as_ref().map_or(0, |losses| losses.count());
     let body = json!({
         "status": if is_ready { "healthy" } else { "unhealthy" },
         "db": database,
         "database": shared.store.kind(),
-        "ledger": { "waiting": ledger.depth, "alive": ledger.is_alive },
-        "journal": if has_room { "ok" } else { "full" },
+        "ledger": { "waiting": ledger.depth, "alive": ledger.is_alive, "lost": lost },
+        "journal": journal,
         "stopping": is_stopping,
         "bedgate_version": env!("CARGO_PKG_VERSION"),
     });

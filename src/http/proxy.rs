@@ -93,7 +93,7 @@ async fn serve(
             early = Some(admit(caller, model.as_deref()).await?);
         }
     }
-    let permit = worker.shared.ledger.reserve().map_err(|_| journal_is_full())?;
+    let place = worker.accounts.place().map_err(|_| journal_is_full())?;
     let body = body::read(request, payload, worker).await?;
     let caller = claim.settle(&body.sha256)?;
     require_access(worker, &caller, &call, full_path, model.as_deref())?;
@@ -127,7 +127,7 @@ async fn serve(
         body,
         facts,
     };
-    let (relayed, account) = relay::to_aws(&admitted, worker, permit, admission).await?;
+    let (relayed, account) = relay::to_aws(&admitted, worker, place, admission).await?;
     Ok(answer::to_client(&admitted, worker, relayed, account))
 }
 

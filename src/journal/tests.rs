@@ -271,3 +271,29 @@ fn writers_and_readers_can_be_moved_into_their_threads() {
     fn check<T: Send>() {}
     check::<(JournalWriter, JournalReader, JournalPermit)>();
 }
+
+#[test]
+fn the_least_journal_always_has_room_for_one_more_request_once_what_is_closed_has_been_shipped() {
+    for workers in [1, 2, 7, 64] {
+        let directory = tempfile::tempdir().unwrap();
+        let max_bytes = least_bytes(workers);
+        let options = JournalOptions { max_bytes, ballast_bytes: 0, ..JournalOptions::default() };
+        let journal = Journal::open(DataDir::open(directory.path()).unwrap(), options).unwrap();
+        let mut writers: Vec<_> = (0..workers).map(|_| journal.writer()).collect();
+        let mut reader = journal.reader().unwrap();
+        // The worst: each writer's open segment is as full as it gets, with the largest records there are.
+        for round in 0..40 {
+            for writer in &mut writers {
+                let Ok(permit) = journal.reserve() else { continue };
+                let (begun, ended) = samples::largest();
+                writer.begin(&begun).unwrap();
+                writer.end(&ended).unwrap();
+                drop(permit);
+            }
+            for (segment, is_damaged) in finished(&reader.read(10_000)) {
+                journal.remove_segment(segment, is_damaged).unwrap();
+            }
+            assert!(journal.reserve().is_ok(), "{workers} workers, round {round}");
+        }
+    }
+}

@@ -3,15 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::access::may_use_any;
 use super::budget::{BudgetTerms, DoesNotFit};
 use super::rate::{RateTerms, TooFast};
-use super::table::{Counters, LimitTable, Subject, rate_terms};
-use crate::auth::Caller;
+use super::table::{Counters, StaleReading, Subject};
 use crate::domain::period::moment_text;
 use crate::domain::{EventId, NanoUsd, UnixMicros};
 use crate::error::{GatewayError, RateRefusal};
-use crate::store::{HolderKind, HolderRecord, KeyRecord, LimitSet};
 
 /// A request that was let in. Dropped, it gives back what it holds. Without limits it is empty and costs nothing.
 #[derive(Debug, Default)]
@@ -25,7 +22,7 @@ pub struct Admission {
 
 /// A request's place at the counters of one subject.
 #[derive(Debug)]
-struct Seat {
+pub(super) struct Seat {
     subject: Subject,
     /// As refusals name it, in LiteLLM's words: `Key=alias (sk-...abcd)`.
     name: String,
@@ -37,234 +34,66 @@ struct Seat {
     tokens: u64,
 }
 
-/// Who asks for what.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    /// Who.
-    pub caller: &'a Caller,
-    /// The model name.
-    pub model: Option<&'a str>,
-    /// AWS may charge for it; where it does not, budgets do not matter.
-    pub is_charged: bool,
-    /// The event's id.
-    pub id: EventId,
-    /// When it began.
-    pub now: UnixMicros,
-}
-
-impl LimitTable {
-    /// Lets a request of this caller in, or says which limit is reached: the key's, its models', its team's or the
-    /// gateway's.
-    ///
-    /// # Errors
-    /// A team that is blocked or may not use the model; a budget that is used up; a rate that is reached.
-    pub async fn admit(&self, request: Request<'_>) -> Result<Admission, GatewayError> {
-        let Request { caller, model, is_charged, id, now } = request;
-        let estimate = self.defaults.estimate;
-        let mut admission =
-            Admission { seats: Vec::new(), id: Some(id), began: now, estimate, soft_exceeded: Vec::new() };
-        if let Some(key) = caller.key() {
-            self.seat_key(&mut admission, key, now);
-            self.seat_model(&mut admission, key, model, now);
-            if let Some(team) = self.team_of(key) {
-                require_not_blocked(&team)?;
-                let limits = self.with_budget(&team.limits, team.budget_id.as_deref());
-                let name = team.alias.clone().unwrap_or_else(|| team.id.clone());
-                let subject = Subject::Team(team.id.clone());
-                self.seat(&mut admission, subject, &limits, NanoUsd::ZERO, now, || format!("Team={name}"));
-            }
-        }
-        if let Some(terms) = &self.gateway {
-            admission.seats.push(Seat {
-                subject: Subject::Gateway,
-                name: "Gateway".to_owned(),
-                counters: self.counters(&Subject::Gateway, now),
-                budget: Some(terms.clone()),
-                rate: RateTerms::default(),
-                has_entered: false,
-                has_reserved: false,
-                tokens: 0,
-            });
-        }
-        self.enter(&mut admission, is_charged).await?;
-        Ok(admission)
-    }
-
-    /// Lets it in for a customer, too.
-    ///
-    /// # Errors
-    /// The customer is blocked, or at a limit.
-    pub async fn admit_customer(
-        &self,
-        admission: &mut Admission,
-        customer: Option<&str>,
-        is_charged: bool,
-    ) -> Result<(), GatewayError> {
-        let Some(record) = customer.and_then(|id| self.holders.find(HolderKind::Customer, id)) else {
-            return Ok(());
-        };
-        if record.blocked {
-            return Err(GatewayError::AccessDenied(format!(
-                "the customer {:?} is blocked; ask your administrator",
-                record.id
-            )));
-        }
-        let limits = self.with_budget(&record.limits, record.budget_id.as_deref());
-        let subject = Subject::Customer(record.id.clone());
-        let name = || format!("Customer={}", record.id);
-        self.seat(admission, subject, &limits, NanoUsd::ZERO, admission.began, name);
-        self.enter(admission, is_charged).await
-    }
-
-    /// The key's team, if it is more than a label.
-    #[must_use]
-    pub fn team_of(&self, key: &KeyRecord) -> Option<Arc<HolderRecord>> {
-        self.holders.find(HolderKind::Team, key.team_id.as_deref()?)
-    }
-
-    /// Limits, completed by those of the budget they name.
-    #[must_use]
-    pub fn with_budget(&self, limits: &LimitSet, budget_id: Option<&str>) -> LimitSet {
-        match budget_id.and_then(|id| self.holders.find(HolderKind::Budget, id)) {
-            Some(budget) => limits.over(&budget.limits),
-            None => limits.clone(),
-        }
-    }
-
-    /// Refuses a model that the key's team may not use.
-    ///
-    /// # Errors
-    /// `AccessDeniedException` that names what the team may use.
-    pub fn require_team_model(&self, caller: &Caller, model: &str) -> Result<(), GatewayError> {
-        let Some(team) = caller.key().and_then(|key| self.team_of(key)) else { return Ok(()) };
-        if may_use_any(&team.models, model) {
-            return Ok(());
-        }
-        Err(GatewayError::AccessDenied(format!(
-            "the team {:?} of this key may not use the model {model:?}; it may use: {}",
-            team.id,
-            team.models.join(", ")
-        )))
-    }
-
-    fn seat_key(&self, admission: &mut Admission, key: &KeyRecord, now: UnixMicros) {
-        if key.limits.is_empty() && key.budget_id.is_none() {
-            return;
-        }
-        let limits = self.with_budget(&key.limits, key.budget_id.as_deref());
-        self.seat(admission, Subject::Key(key.hash), &limits, key.spend_carried, now, || name_of(key));
-    }
-
-    fn seat_model(&self, admission: &mut Admission, key: &KeyRecord, model: Option<&str>, now: UnixMicros) {
-        if key.limits.models.is_empty() && key.budget_id.is_none() {
-            return;
-        }
-        let limits = self.with_budget(&key.limits, key.budget_id.as_deref());
-        let Some((model, own)) = model.and_then(|model| Some((model, limits.models.get(model)?))) else {
-            return;
-        };
-        let of_model = LimitSet {
-            max_budget: own.max_budget,
-            budget_duration: own.budget_duration.clone(),
-            enforcement: limits.enforcement,
-            rpm: own.rpm,
-            tpm: own.tpm,
-            set_at: limits.set_at,
-            reset: limits
-                .reset
-                .map(|reset| crate::store::limit_set::SpendReset { to: NanoUsd::ZERO, ..reset }),
-            ..LimitSet::default()
-        };
-        let subject = Subject::KeyModel(key.hash, model.to_owned());
-        self.seat(admission, subject, &of_model, NanoUsd::ZERO, now, || {
-            format!("{} Model={model}", name_of(key))
-        });
-    }
-
-    fn seat(
-        &self,
-        admission: &mut Admission,
-        subject: Subject,
-        limits: &LimitSet,
-        carried: NanoUsd,
-        now: UnixMicros,
-        name: impl FnOnce() -> String,
-    ) {
-        let (budget, rate) = (self.budget_terms(limits, carried), rate_terms(limits));
-        if budget.is_none() && rate.is_empty() {
-            return;
-        }
-        let counters = self.counters(&subject, now);
-        let name = name();
-        let (has_entered, has_reserved, tokens) = (false, false, 0);
-        admission.seats.push(Seat {
-            subject,
-            name,
-            counters,
-            budget,
-            rate,
-            has_entered,
-            has_reserved,
-            tokens,
-        });
-    }
-
-    /// Enters at the seats that are new.
-    async fn enter(&self, admission: &mut Admission, is_charged: bool) -> Result<(), GatewayError> {
-        if admission.seats.is_empty() {
-            return Ok(());
-        }
-        let now = admission.began;
-        if !is_charged {
-            admission.seats.iter_mut().for_each(|seat| seat.budget = None);
-        }
-        let stale = admission.seats.iter().filter_map(|seat| {
-            let start = seat.counters.budget.wants_reading(seat.budget.as_ref()?, now)?;
-            Some((seat.subject.clone(), Arc::clone(&seat.counters), start))
-        });
-        self.refresh(stale.collect(), now).await;
-        for index in 0..admission.seats.len() {
-            let Some(seat) = admission.seats.get_mut(index).filter(|seat| !seat.has_entered) else {
-                continue;
-            };
-            if let Err(error) = seat.enter(now) {
-                admission.undo();
-                return Err(error);
-            }
-        }
-        for seat in &admission.seats {
-            if let Some(is_first) =
-                seat.budget.as_ref().and_then(|terms| seat.counters.budget.soft_exceeded(terms))
-            {
-                if is_first {
-                    self.metrics.soft_budgets_exceeded.inc();
-                    log::warn!("soft budget exceeded: {}", seat.name);
-                }
-                if !admission.soft_exceeded.contains(&seat.name) {
-                    admission.soft_exceeded.push(seat.name.clone());
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn name_of(key: &KeyRecord) -> String {
-    match &key.key_alias {
-        Some(alias) => format!("Key={alias} ({})", key.key_name),
-        None => format!("Key={}", key.key_name),
-    }
-}
-
-fn require_not_blocked(team: &HolderRecord) -> Result<(), GatewayError> {
-    if team.blocked {
-        let reason = format!("the team {:?} of this key is blocked; ask your administrator", team.id);
-        return Err(GatewayError::AccessDenied(reason));
-    }
-    Ok(())
-}
-
 impl Admission {
+    /// Of a request that no limit concerns yet. `estimate` is reserved where nothing bounds its cost.
+    pub(super) fn new(id: EventId, began: UnixMicros, estimate: Option<NanoUsd>) -> Self {
+        Self { seats: Vec::new(), id: Some(id), began, estimate, soft_exceeded: Vec::new() }
+    }
+
+    /// When the request began.
+    pub(super) fn began(&self) -> UnixMicros {
+        self.began
+    }
+
+    /// One more limit concerns it.
+    pub(super) fn sit(&mut self, seat: Seat) {
+        self.seats.push(seat);
+    }
+
+    /// It costs nothing: budgets do not matter.
+    pub(super) fn is_free_of_charge(&mut self) {
+        self.seats.iter_mut().for_each(|seat| seat.budget = None);
+    }
+
+    /// The budgets whose reading is missing or too old.
+    pub(super) fn stale_readings(&self) -> Vec<StaleReading> {
+        let stale = self.seats.iter().filter_map(|seat| {
+            let wanted = seat.counters.budget.wants_reading(seat.budget.as_ref()?, self.began)?;
+            Some(StaleReading { subject: seat.subject.clone(), counters: Arc::clone(&seat.counters), wanted })
+        });
+        stale.collect()
+    }
+
+    /// Enters at the seats that are new, at all or at none.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub(super) fn enter(&mut self) -> Result<(), GatewayError> {
+        let now = self.began;
+        let entered =
+            self.seats.iter_mut().filter(|seat| !seat.has_entered).try_for_each(|seat| seat.enter(now));
+        if entered.is_err() {
+            self.undo();
+        }
+        entered
+    }
+
+    /// Notes the soft budgets that are exceeded; returns those that are so for the first time in their window.
+    pub(super) fn note_soft_budgets(&mut self) -> Vec<String> {
+        let mut first = Vec::new();
+        for seat in &self.seats {
+            let exceeded = seat.budget.as_ref().and_then(|terms| seat.counters.budget.soft_exceeded(terms));
+            let Some(is_first) = exceeded else { continue };
+            if is_first {
+                first.push(seat.name.clone());
+            }
+            if !self.soft_exceeded.contains(&seat.name) {
+                self.soft_exceeded.push(seat.name.clone());
+            }
+        }
+        first
+    }
+
     /// Whether nothing limits the request: what it could cost need not be known.
     #[must_use]
     pub fn is_unlimited(&self) -> bool {
@@ -299,9 +128,8 @@ impl Admission {
         Ok(())
     }
 
-    /// The request is over: it cost this (`None`: nobody knows, so what was reserved) and used so many tokens.
-    /// Called before its event is written down.
-    pub fn settle(&mut self, cost: Option<NanoUsd>, tokens: u64, now: UnixMicros) {
+    /// The request is over: it counts with this amount and used so many tokens. Called before its event is written down.
+    pub fn settle(&mut self, cost: NanoUsd, tokens: u64, now: UnixMicros) {
         let Some(id) = self.id else { return };
         for mut seat in self.seats.drain(..) {
             if std::mem::take(&mut seat.has_reserved) {
@@ -313,6 +141,15 @@ impl Admission {
             }
             seat.leave(id, self.began, now);
         }
+    }
+
+    /// As [`Admission::settle`], for an event that no database will ever hold: its cost counts here alone, until the
+    /// window of its budget ends or the process does.
+    pub fn settle_unrecorded(&mut self, cost: NanoUsd, tokens: u64, now: UnixMicros) {
+        let Some(id) = self.id else { return };
+        let counters: Vec<_> = self.seats.iter().map(|seat| Arc::clone(&seat.counters)).collect();
+        self.settle(cost, tokens, now);
+        counters.iter().for_each(|counters| counters.budget.lost(id));
     }
 
     /// Headers that tell the client how much is left.
@@ -348,6 +185,18 @@ impl Drop for Admission {
 }
 
 impl Seat {
+    /// A place that is not entered yet.
+    pub(super) fn new(
+        subject: Subject,
+        name: String,
+        counters: Arc<Counters>,
+        budget: Option<BudgetTerms>,
+        rate: RateTerms,
+    ) -> Self {
+        let (has_entered, has_reserved, tokens) = (false, false, 0);
+        Self { subject, name, counters, budget, rate, has_entered, has_reserved, tokens }
+    }
+
     fn enter(&mut self, now: UnixMicros) -> Result<(), GatewayError> {
         if let Some(terms) = &self.budget {
             if !self.counters.budget.is_known() {

@@ -16,8 +16,11 @@
 //! is shipped again: too strict for seconds, never too lax.) Events of earlier processes are not in `pending`: they
 //! are shipped before the gateway serves.
 //!
-//! Requests count towards the window in which they began. An entry whose cost stays unknown counts as its estimate
-//! if there is one, else as nothing, until the process ends: the database has no cost for it.
+//! Requests count towards the window in which they began. A request whose cost stays unknown counts as its estimate, if
+//! it has one, else as nothing: the database keeps the estimate beside the missing cost and adds it to what it says was
+//! spent, so this outlives the process and holds on every instance, until the event is priced (`bedgate reprice`).
+//! What an event cost that no database will ever hold (the journal was full, and the gateway serves all the same) is
+//! kept in `lost` until the window or the process ends.
 //!
 //! One lock a counter, held for a few additions: the sum and the decision are one step, whatever the concurrency.
 
@@ -25,7 +28,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::domain::period::{Period, Window};
-use crate::domain::{Enforcement, EventId, NanoUsd, UnixMicros};
+use crate::domain::{Enforcement, EventId, NanoUsd, UnixMicros, Zone};
 use crate::store::limit_set::SpendReset;
 
 /// A reading of the database older than this is taken anew before a request is let in, if the database answers.
@@ -40,6 +43,8 @@ pub struct BudgetTerms {
     pub soft: Option<NanoUsd>,
     /// How often spend starts anew.
     pub period: Option<Period>,
+    /// Where its days begin.
+    pub zone: Zone,
     /// When that was set.
     pub set_at: UnixMicros,
     /// How strictly it is held.
@@ -54,7 +59,7 @@ impl BudgetTerms {
     /// The window that holds a moment, and the amount it opens with.
     #[must_use]
     pub fn window(&self, now: UnixMicros) -> (Window, NanoUsd) {
-        let window = self.period.map_or(Window::ALWAYS, |period| period.window(now, self.set_at));
+        let window = self.period.map_or(Window::ALWAYS, |period| period.window(now, self.set_at, &self.zone));
         match self.reset.filter(|reset| reset.at >= window.start) {
             Some(reset) => (Window { start: reset.at, ..window }, reset.to),
             None if window.end.is_none() => (window, self.carried),
@@ -78,6 +83,17 @@ pub struct DoesNotFit {
     pub has_no_bound: bool,
 }
 
+/// A reading of the database that a budget is in want of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WantedReading {
+    /// What was spent by requests that began at this moment or later.
+    pub since: UnixMicros,
+    /// There was none yet in this window.
+    pub is_first: bool,
+    /// There was one, be it in an earlier window: a later one starts at nothing.
+    pub is_known: bool,
+}
+
 /// One holder's budget on this instance.
 #[derive(Debug)]
 pub struct BudgetCounter(Mutex<Tally>);
@@ -91,8 +107,8 @@ struct Tally {
     /// Of `pending`, what began in the window: reserved, and spent but not shipped.
     reserved: i64,
     unshipped: i64,
-    /// Taken to be spent by requests of the window whose cost the database does not have.
-    unknown: i64,
+    /// Spent by requests of the window that the database will never hold.
+    lost: i64,
     read_at: Option<UnixMicros>,
     is_known: bool,
     soft_was_noted: bool,
@@ -114,7 +130,7 @@ impl Default for BudgetCounter {
             pending: HashMap::new(),
             reserved: 0,
             unshipped: 0,
-            unknown: 0,
+            lost: 0,
             read_at: None,
             is_known: false,
             soft_was_noted: false,
@@ -129,11 +145,16 @@ impl BudgetCounter {
 
     /// From when on the database should be asked what was spent, where what is known is too old.
     #[must_use]
-    pub fn wants_reading(&self, terms: &BudgetTerms, now: UnixMicros) -> Option<UnixMicros> {
+    pub fn wants_reading(&self, terms: &BudgetTerms, now: UnixMicros) -> Option<WantedReading> {
         let mut tally = self.tally();
         tally.turn_to(terms, now);
         let is_fresh = tally.read_at.is_some_and(|read| now.0.saturating_sub(read.0) < FRESH_MICROS);
-        (!is_fresh).then_some(tally.window.start)
+        let wanted = WantedReading {
+            since: tally.window.start,
+            is_first: tally.read_at.is_none(),
+            is_known: tally.is_known,
+        };
+        (!is_fresh).then_some(wanted)
     }
 
     /// Whether the database was ever asked: without that, nobody knows what is left.
@@ -203,13 +224,12 @@ impl BudgetCounter {
         Ok(())
     }
 
-    /// Turns a reservation into what the request cost, to be shipped; `None`: it stays what was reserved.
-    pub fn settle(&self, id: EventId, cost: Option<NanoUsd>) {
+    /// Turns a reservation into what the request cost, to be shipped.
+    pub fn settle(&self, id: EventId, cost: NanoUsd) {
         let mut tally = self.tally();
         let Some(pending) = tally.remove(id) else { return };
-        let amount = cost.map_or(pending.amount, |cost| cost.0);
-        if amount != 0 {
-            tally.insert(id, Pending { amount, has_ended: true, ..pending });
+        if cost.0 != 0 {
+            tally.insert(id, Pending { amount: cost.0, has_ended: true, ..pending });
         }
     }
 
@@ -218,16 +238,21 @@ impl BudgetCounter {
         self.tally().remove(id);
     }
 
-    /// The database holds the event now, with this cost.
-    pub fn shipped(&self, id: EventId, cost: Option<NanoUsd>) {
+    /// The database holds the event now, and counts it with this amount.
+    pub fn shipped(&self, id: EventId, counted: NanoUsd) {
         let mut tally = self.tally();
         let Some(pending) = tally.remove(id) else { return };
-        if pending.began < tally.window.start {
-            return;
+        if pending.began >= tally.window.start {
+            tally.stored = tally.stored.saturating_add(counted.0);
         }
-        match cost {
-            Some(cost) => tally.stored = tally.stored.saturating_add(cost.0),
-            None => tally.unknown = tally.unknown.saturating_add(pending.amount),
+    }
+
+    /// The database will never hold the event: what it cost counts here, for the rest of the window.
+    pub fn lost(&self, id: EventId) {
+        let mut tally = self.tally();
+        let Some(pending) = tally.remove(id) else { return };
+        if pending.began >= tally.window.start {
+            tally.lost = tally.lost.saturating_add(pending.amount);
         }
     }
 
@@ -254,13 +279,13 @@ impl BudgetCounter {
     #[must_use]
     pub fn has_pending(&self) -> bool {
         let tally = self.tally();
-        !tally.pending.is_empty() || tally.unknown != 0
+        !tally.pending.is_empty() || tally.lost != 0
     }
 }
 
 impl Tally {
     fn spent(&self) -> i64 {
-        let of_this_instance = self.unshipped.saturating_add(self.unknown);
+        let of_this_instance = self.unshipped.saturating_add(self.lost);
         self.opening.saturating_add(self.stored).saturating_add(of_this_instance)
     }
 
@@ -290,7 +315,7 @@ impl Tally {
         self.is_known &= window.start > self.window.start;
         self.window = window;
         (self.stored, self.read_at, self.soft_was_noted) = (0, None, false);
-        (self.reserved, self.unshipped, self.unknown) = (0, 0, 0);
+        (self.reserved, self.unshipped, self.lost) = (0, 0, 0);
         let pending = std::mem::take(&mut self.pending);
         for (id, pending) in pending {
             self.insert(id, pending);

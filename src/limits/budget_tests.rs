@@ -15,6 +15,7 @@ fn terms(max: i64, enforcement: Enforcement) -> BudgetTerms {
         max: Some(NanoUsd(max)),
         soft: None,
         period: None,
+        zone: Zone::default(),
         set_at: UnixMicros(0),
         enforcement,
         carried: NanoUsd::ZERO,
@@ -33,7 +34,7 @@ fn a_standard_budget_lets_in_while_less_than_all_of_it_is_spent_or_reserved() {
     assert!(counter.reserve(&terms, id(2), NOW, Some(NanoUsd(9))).is_ok());
     let refused = counter.reserve(&terms, id(3), NOW, Some(NanoUsd(1))).unwrap_err();
     assert_eq!((refused.spent.0, refused.reserved.0, refused.max.0), (0, 18, 10));
-    counter.settle(id(1), Some(NanoUsd(2)));
+    counter.settle(id(1), NanoUsd(2));
     counter.release(id(2));
     assert!(counter.reserve(&terms, id(3), NOW, None).is_ok());
 }
@@ -53,26 +54,35 @@ fn a_hard_budget_lets_in_what_fits_at_its_worst() {
 fn what_is_shipped_counts_once_and_what_others_spent_counts_too() {
     let (counter, terms) = (BudgetCounter::default(), terms(100, Enforcement::Standard));
     counter.reserve(&terms, id(1), NOW, Some(NanoUsd(50))).unwrap();
-    counter.settle(id(1), Some(NanoUsd(30)));
+    counter.settle(id(1), NanoUsd(30));
     assert_eq!(counter.spent(&terms, NOW).0.0, 30);
-    let start = counter.wants_reading(&terms, NOW).unwrap();
+    let start = counter.wants_reading(&terms, NOW).unwrap().since;
     counter.read(start, NanoUsd(7), NOW);
     assert_eq!(counter.spent(&terms, NOW).0.0, 37);
-    counter.shipped(id(1), Some(NanoUsd(30)));
+    counter.shipped(id(1), NanoUsd(30));
     assert_eq!(counter.spent(&terms, NOW).0.0, 37);
     counter.read(start, NanoUsd(41), NOW);
     assert_eq!(counter.spent(&terms, NOW).0.0, 41);
-    counter.shipped(id(1), Some(NanoUsd(30)));
+    counter.shipped(id(1), NanoUsd(30));
     assert_eq!(counter.spent(&terms, NOW).0.0, 41);
 }
 
 #[test]
-fn a_cost_that_stays_unknown_counts_as_its_reservation() {
-    let (counter, terms) = (BudgetCounter::default(), terms(100, Enforcement::Standard));
-    counter.reserve(&terms, id(1), NOW, Some(NanoUsd(50))).unwrap();
-    counter.settle(id(1), None);
-    counter.shipped(id(1), None);
-    assert_eq!(counter.spent(&terms, NOW).0.0, 50);
+fn what_is_lost_counts_until_its_window_ends_and_no_reading_takes_it_away() {
+    let counter = BudgetCounter::default();
+    let terms = BudgetTerms { period: Period::parse("1h"), ..terms(100, Enforcement::Hard) };
+    counter.reserve(&terms, id(1), NOW, Some(NanoUsd(60))).unwrap();
+    counter.settle(id(1), NanoUsd(50));
+    counter.lost(id(1));
+    let wanted = counter.wants_reading(&terms, NOW).unwrap();
+    assert_eq!(wanted, WantedReading { since: wanted.since, is_first: true, is_known: false });
+    counter.read(wanted.since, NanoUsd(7), NOW);
+    assert_eq!(counter.spent(&terms, NOW).0.0, 57);
+    assert!(counter.has_pending(), "to forget the counter would be to forget the money");
+    assert!(counter.reserve(&terms, id(2), NOW, Some(NanoUsd(44))).is_err());
+    let later = UnixMicros(NOW.0 + 3_600_000_000);
+    assert_eq!(counter.spent(&terms, later).0.0, 0);
+    assert!(!counter.has_pending());
 }
 
 #[test]
@@ -83,10 +93,10 @@ fn a_new_window_starts_at_nothing_and_late_ends_count_in_theirs() {
     counter.reserve(&terms, id(1), NOW, Some(NanoUsd(10))).unwrap();
     assert!(counter.check(&terms, NOW).is_err());
     counter.reserve(&terms, id(2), later, Some(NanoUsd(10))).unwrap();
-    counter.settle(id(1), Some(NanoUsd(10)));
-    counter.settle(id(2), Some(NanoUsd(4)));
-    counter.shipped(id(1), Some(NanoUsd(10)));
-    counter.shipped(id(2), Some(NanoUsd(4)));
+    counter.settle(id(1), NanoUsd(10));
+    counter.settle(id(2), NanoUsd(4));
+    counter.shipped(id(1), NanoUsd(10));
+    counter.shipped(id(2), NanoUsd(4));
     assert_eq!(counter.spent(&terms, later).0.0, 4);
 }
 
@@ -94,12 +104,12 @@ fn a_new_window_starts_at_nothing_and_late_ends_count_in_theirs() {
 fn a_reset_by_hand_begins_a_window_of_its_own() {
     let counter = BudgetCounter::default();
     let before = BudgetTerms { carried: NanoUsd(3), ..terms(10, Enforcement::Standard) };
-    counter.read(counter.wants_reading(&before, NOW).unwrap(), NanoUsd(7), NOW);
+    counter.read(counter.wants_reading(&before, NOW).unwrap().since, NanoUsd(7), NOW);
     assert!(counter.check(&before, NOW).is_err());
     let reset = SpendReset { at: NOW, to: NanoUsd(2) };
     let after = BudgetTerms { reset: Some(reset), ..before };
     assert_eq!(counter.spent(&after, NOW).0.0, 2);
-    assert_eq!(counter.wants_reading(&after, NOW), Some(NOW));
+    assert_eq!(counter.wants_reading(&after, NOW).unwrap().since, NOW);
 }
 
 #[test]
@@ -108,7 +118,7 @@ fn a_soft_budget_is_noted_once_a_window() {
     let terms = BudgetTerms { soft: Some(NanoUsd(5)), max: None, ..terms(0, Enforcement::Hard) };
     counter.reserve(&terms, id(1), NOW, None).unwrap();
     assert_eq!(counter.soft_exceeded(&terms), None);
-    counter.settle(id(1), Some(NanoUsd(5)));
+    counter.settle(id(1), NanoUsd(5));
     assert_eq!(counter.soft_exceeded(&terms), Some(true));
     assert_eq!(counter.soft_exceeded(&terms), Some(false));
 }
@@ -127,8 +137,8 @@ fn under_threads_a_hard_budget_is_never_exceeded_by_a_nano_dollar() {
                         let worst = 7 + i64::try_from(round % 87).unwrap();
                         if counter.reserve(&terms, id, NOW, Some(NanoUsd(worst))).is_ok() {
                             spent.fetch_add(worst, Ordering::SeqCst);
-                            counter.settle(id, Some(NanoUsd(worst)));
-                            counter.shipped(id, Some(NanoUsd(worst)));
+                            counter.settle(id, NanoUsd(worst));
+                            counter.shipped(id, NanoUsd(worst));
                         }
                     }
                 })
@@ -162,11 +172,11 @@ proptest! {
                 }
                 2 => if let Some(held) = open.remove(&number) {
                     let cost = amount.min(held);
-                    counter.settle(id(number), Some(NanoUsd(cost)));
+                    counter.settle(id(number), NanoUsd(cost));
                     if cost > 0 { ended.insert(number, cost); }
                 },
                 3 => if let Some(cost) = ended.remove(&number) {
-                    counter.shipped(id(number), Some(NanoUsd(cost)));
+                    counter.shipped(id(number), NanoUsd(cost));
                     stored += cost;
                 },
                 _ => if open.remove(&number).is_some() { counter.release(id(number)); },

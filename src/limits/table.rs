@@ -4,19 +4,19 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::convert::Infallible;
 use std::hash::{Hash as _, Hasher as _};
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::RwLock;
 use tokio::time::MissedTickBehavior;
 
-use super::budget::{BudgetCounter, BudgetTerms};
+use super::budget::{BudgetCounter, BudgetTerms, WantedReading};
 use super::holders::HolderDirectory;
 use super::rate::{RateCounter, RateTerms};
 use crate::config::BudgetsConfig;
 use crate::domain::period::Period;
-use crate::domain::{KeyHash, NanoUsd, UnixMicros};
+use crate::domain::{KeyHash, NanoUsd, UnixMicros, Zone};
 use crate::event::{Payer, SpendEvent};
 use crate::metrics::Metrics;
 use crate::store::spend::{SpendOf, SpendSince};
@@ -28,10 +28,15 @@ const READ_INTERVAL: Duration = Duration::from_millis(500);
 const IN_USE_MICROS: i64 = 10_000_000;
 /// Counters unused for this long are forgotten.
 const FORGOTTEN_MICROS: i64 = 600_000_000;
-/// How long a request waits for the database to tell what was spent.
+/// How long a request waits for the database to tell what was spent, where nothing is known yet.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
-/// After a failed reading no request waits for one for this long.
+/// How long it waits where an older reading is there: a database that is well answers in a few milliseconds, so that
+/// also a budget that was idle for long starts from a fresh reading; one that hangs costs each request this once.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// After a failed reading none is tried for this long.
 const RETRY_MICROS: i64 = 1_000_000;
+/// So many counters are a crowd: those not in use are forgotten soon, and customers that nobody made get none.
+const CROWD: usize = 100_000;
 /// Counters are spread over so many maps, so that few requests meet at one lock.
 const SHARDS: usize = 16;
 
@@ -86,6 +91,18 @@ pub struct LimitTable {
     /// Held while events are shipped; shared by readings, so that none overlaps a shipping.
     shipping: RwLock<()>,
     failed_at: AtomicI64,
+    /// The database lets readings wait: no request waits for one that has an older reading.
+    is_slow: AtomicBool,
+    /// While it does, the next reading may be tried from this moment on.
+    next_try: AtomicI64,
+}
+
+/// A budget whose reading is missing or too old.
+#[derive(Debug)]
+pub(super) struct StaleReading {
+    pub(super) subject: Subject,
+    pub(super) counters: Arc<Counters>,
+    pub(super) wanted: WantedReading,
 }
 
 impl LimitTable {
@@ -96,6 +113,7 @@ impl LimitTable {
             max: Some(max),
             soft: None,
             period: config.budget_duration.as_deref().and_then(Period::parse),
+            zone: config.zone.clone(),
             set_at: UnixMicros(0),
             enforcement: config.enforcement,
             carried: NanoUsd::ZERO,
@@ -111,6 +129,8 @@ impl LimitTable {
             live: AtomicUsize::new(0),
             shipping: RwLock::new(()),
             failed_at: AtomicI64::new(i64::MIN),
+            is_slow: AtomicBool::new(false),
+            next_try: AtomicI64::new(i64::MIN),
         }
     }
 
@@ -118,6 +138,22 @@ impl LimitTable {
     #[must_use]
     pub fn gateway_budget(&self) -> Option<NanoUsd> {
         self.gateway.as_ref()?.max
+    }
+
+    /// Where days of budgets begin.
+    #[must_use]
+    pub fn zone(&self) -> &Zone {
+        &self.defaults.zone
+    }
+
+    /// Whether there are so many counters that no more may be made at a client's word.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.live.load(Ordering::Relaxed) >= CROWD
+    }
+
+    /// Whether the subject has counters.
+    pub(super) fn knows(&self, subject: &Subject) -> bool {
+        self.existing(subject).is_some()
     }
 
     fn shard(&self, subject: &Subject) -> Option<&Mutex<HashMap<Subject, Arc<Counters>>>> {
@@ -151,6 +187,7 @@ impl LimitTable {
             max: limits.max_budget,
             soft: limits.soft_budget,
             period: limits.budget_duration.as_deref().and_then(Period::parse),
+            zone: self.defaults.zone.clone(),
             set_at: limits.set_at.unwrap_or_default(),
             enforcement: limits.enforcement.unwrap_or(self.defaults.enforcement),
             carried,
@@ -169,35 +206,70 @@ impl LimitTable {
         now: UnixMicros,
     ) -> Result<(NanoUsd, Option<UnixMicros>), StoreError> {
         let counters = self.counters(subject, now);
-        if let Some(start) = counters.budget.wants_reading(terms, now) {
-            self.read(vec![(subject.clone(), Arc::clone(&counters), start)]).await?;
+        if let Some(wanted) = counters.budget.wants_reading(terms, now) {
+            self.read(&[StaleReading { subject: subject.clone(), counters: Arc::clone(&counters), wanted }])
+                .await?;
         }
         Ok(counters.budget.spent(terms, now))
     }
 
-    /// Reads what the database holds, unless that failed a moment ago; waits for it so long at the most.
-    pub(super) async fn refresh(&self, wanted: Vec<(Subject, Arc<Counters>, UnixMicros)>, now: UnixMicros) {
-        if wanted.is_empty() || now.0.saturating_sub(self.failed_at.load(Ordering::Relaxed)) < RETRY_MICROS {
+    /// Has what the database holds read, unless that failed a moment ago. The reading goes on by itself; the request
+    /// waits for it a moment where an older one is there (not at all while the database is slow), and longer where
+    /// nothing is known, because a budget that was never read lets nobody in.
+    ///
+    /// What this instance spends counts at once either way; an old reading only misses what others spent since.
+    pub(super) async fn refresh(self: &Arc<Self>, stale: Vec<StaleReading>, now: UnixMicros) {
+        let failed_lately = now.0.saturating_sub(self.failed_at.load(Ordering::Relaxed)) < RETRY_MICROS;
+        if stale.is_empty() || failed_lately {
             return;
         }
-        let reading = tokio::time::timeout(READ_TIMEOUT, self.read(wanted)).await;
+        let any = |is: fn(&WantedReading) -> bool| stale.iter().any(|reading| is(&reading.wanted));
+        let (is_unknown, is_first) = (any(|wanted| !wanted.is_known), any(|wanted| wanted.is_first));
+        let may_go_on = self.is_slow.load(Ordering::Relaxed) && !is_unknown;
+        if may_go_on && !self.may_try_again(now) {
+            return;
+        }
+        let reader = Arc::clone(self);
+        let reading = tokio::spawn(async move { reader.read_in_time(&stale).await });
+        let patience = match (may_go_on, is_first) {
+            (true, _) => return,
+            (false, true) => READ_TIMEOUT,
+            (false, false) => PATIENCE,
+        };
+        if tokio::time::timeout(patience, reading).await.is_err() {
+            self.is_slow.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// While the database is slow, one reading is tried at a time.
+    fn may_try_again(&self, now: UnixMicros) -> bool {
+        let due = self.next_try.load(Ordering::Relaxed);
+        let next = now.0.saturating_add(RETRY_MICROS);
+        let take = || self.next_try.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
+        now.0 >= due && take().is_ok()
+    }
+
+    async fn read_in_time(&self, stale: &[StaleReading]) {
+        let reading = tokio::time::timeout(READ_TIMEOUT, self.read(stale)).await;
         if !matches!(reading, Ok(Ok(()))) {
+            self.is_slow.store(true, Ordering::Relaxed);
             self.failed_at.store(UnixMicros::now().0, Ordering::Relaxed);
             log::warn!("what was spent elsewhere cannot be read now; budgets count what is known here");
         }
     }
 
-    async fn read(&self, wanted: Vec<(Subject, Arc<Counters>, UnixMicros)>) -> Result<(), StoreError> {
+    async fn read(&self, stale: &[StaleReading]) -> Result<(), StoreError> {
         let _no_shipping = self.shipping.read().await;
-        let ask = |(subject, _, since): &(Subject, _, UnixMicros)| SpendSince {
-            of: subject.spend_of(),
-            since: *since,
+        let ask = |reading: &StaleReading| SpendSince {
+            of: reading.subject.spend_of(),
+            since: reading.wanted.since,
         };
         let now = UnixMicros::now();
-        let sums = self.store.spent_since(wanted.iter().map(ask).collect()).await?;
-        for ((_, counters, start), sum) in wanted.iter().zip(sums) {
-            counters.budget.read(*start, sum, now);
+        let sums = self.store.spent_since(stale.iter().map(ask).collect()).await?;
+        for (reading, sum) in stale.iter().zip(sums) {
+            reading.counters.budget.read(reading.wanted.since, sum.counted(), now);
         }
+        self.is_slow.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -219,9 +291,11 @@ impl LimitTable {
     }
 
     fn shipped(&self, SpendEvent { begun, ended }: &SpendEvent) {
+        // As `Spent::counted` has it.
+        let counted = ended.cost.or(begun.estimate).unwrap_or_default();
         let tell = |subject: &Subject| {
             if let Some(counters) = self.existing(subject) {
-                counters.budget.shipped(begun.id, ended.cost);
+                counters.budget.shipped(begun.id, counted);
             }
         };
         tell(&Subject::Gateway);
@@ -245,24 +319,27 @@ impl LimitTable {
             if wanted.is_empty() {
                 continue;
             }
-            if let Err(error) = self.read(wanted).await {
+            if let Err(error) = self.read(&wanted).await {
                 log::debug!("what was spent elsewhere is not seen for now: {error}");
             }
         }
     }
 
     /// Counters in use, and the beginnings of their windows.
-    fn sweep(&self, now: UnixMicros) -> Vec<(Subject, Arc<Counters>, UnixMicros)> {
-        let mut wanted = Vec::new();
+    fn sweep(&self, now: UnixMicros) -> Vec<StaleReading> {
+        let forgotten_after = if self.is_crowded() { IN_USE_MICROS } else { FORGOTTEN_MICROS };
+        let mut in_use = Vec::new();
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.retain(|subject, counters| {
                 let unused = now.0.saturating_sub(counters.used_at.load(Ordering::Relaxed));
                 let start = counters.budget.window_start();
                 if unused < IN_USE_MICROS && start.0 != i64::MIN {
-                    wanted.push((subject.clone(), Arc::clone(counters), start));
+                    let wanted = WantedReading { since: start, is_first: false, is_known: true };
+                    let (subject, counters) = (subject.clone(), Arc::clone(counters));
+                    in_use.push(StaleReading { subject, counters, wanted });
                 }
-                let is_needed = unused < FORGOTTEN_MICROS
+                let is_needed = unused < forgotten_after
                     || Arc::strong_count(counters) > 1
                     || counters.budget.has_pending()
                     || !counters.rate.is_idle();
@@ -272,7 +349,7 @@ impl LimitTable {
                 is_needed
             });
         }
-        wanted
+        in_use
     }
 }
 

@@ -8,12 +8,12 @@ use std::time::Instant;
 use actix_http::header::HeaderMap;
 use bytes::Bytes;
 
-use super::outcome_of;
+use super::{Losses, outcome_of};
 use crate::config::AccessLog;
 use crate::domain::{NanoUsd, UnixMicros};
 use crate::event::{Attempt, Begun, CostBasis, Ended, Outcome};
 use crate::journal::{JournalPermit, JournalWriter};
-use crate::ledger::LedgerHandle;
+use crate::ledger::{LedgerError, LedgerHandle};
 use crate::limits::Admission;
 use crate::metrics::{Metrics, TokenKind, TokenLabels};
 use crate::operation::Operation;
@@ -42,6 +42,8 @@ pub struct AccountParts {
     pub journal: Rc<RefCell<JournalWriter>>,
     /// Told of every event.
     pub ledger: LedgerHandle,
+    /// Where events are counted that find no room in the journal; `None`: then requests are refused.
+    pub losses: Option<Arc<Losses>>,
     /// What things cost.
     pub prices: &'static PriceBook,
     /// Counts.
@@ -50,6 +52,39 @@ pub struct AccountParts {
     pub access_log: AccessLog,
     /// Response bytes looked at for usage, at the most.
     pub max_inspected_bytes: usize,
+}
+
+/// Where the event of a request goes.
+#[derive(Debug)]
+pub enum Place {
+    /// Into the journal, which has room for it.
+    Journal(JournalPermit),
+    /// Nowhere: the journal is full, and the gateway was told to serve all the same.
+    Nowhere(Arc<Losses>),
+}
+
+impl AccountParts {
+    /// A place for the event of one more request.
+    ///
+    /// # Errors
+    /// There is none, and the gateway must rather refuse than forget: answer 503.
+    pub fn place(&self) -> Result<Place, LedgerError> {
+        match (self.ledger.reserve(), &self.losses) {
+            (Ok(permit), _) => Ok(Place::Journal(permit)),
+            (Err(LedgerError::Full(_)), Some(losses)) => Ok(Place::Nowhere(Arc::clone(losses))),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Writes the beginning where its place is.
+    fn begin(&self, begun: &Begun, place: Place) -> std::io::Result<Place> {
+        let Place::Journal(permit) = place else { return Ok(place) };
+        match (self.journal.borrow_mut().begin(begun), &self.losses) {
+            (Ok(()), _) => Ok(Place::Journal(permit)),
+            (Err(_), Some(losses)) => Ok(Place::Nowhere(Arc::clone(losses))),
+            (Err(error), None) => Err(error),
+        }
+    }
 }
 
 /// The request an account is opened for.
@@ -77,7 +112,7 @@ pub struct Account {
     method: String,
     path: String,
     started: Instant,
-    permit: Option<JournalPermit>,
+    place: Option<Place>,
     attempts: Vec<Attempt>,
     answered: Option<Answered>,
     client_gone: bool,
@@ -100,15 +135,15 @@ impl Account {
     /// Writes the beginning to the journal.
     ///
     /// # Errors
-    /// The journal cannot be written: nothing may go to AWS.
+    /// The journal cannot be written, and events must not be lost: nothing may go to AWS.
     pub fn open(
         parts: AccountParts,
         begun: Begun,
         opening: Opening<'_>,
-        permit: JournalPermit,
+        place: Place,
     ) -> std::io::Result<Self> {
         let Opening { operation, method, path, started, request } = opening;
-        parts.journal.borrow_mut().begin(&begun)?;
+        let place = parts.begin(&begun, place)?;
         parts.metrics.in_flight.inc();
         Ok(Self {
             parts,
@@ -118,7 +153,7 @@ impl Account {
             method: method.to_owned(),
             path: path.to_owned(),
             started,
-            permit: Some(permit),
+            place: Some(place),
             attempts: Vec::with_capacity(1),
             answered: None,
             client_gone: false,
@@ -189,23 +224,35 @@ impl Account {
     /// Whether the end is written.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.permit.is_none()
+        self.place.is_none()
     }
 
     /// Writes the end to the journal. Only the first call counts. `false` if it could not be written: then the
-    /// client must not get a whole answer, since the event of it will only be an estimate.
+    /// client must not get a whole answer, since the event of it will only be an estimate (unless the gateway was told to
+    /// serve even where events are lost).
     pub fn end(&mut self, ending: Ending) -> bool {
-        let Some(permit) = self.permit.take() else { return true };
+        let Some(place) = self.place.take() else { return true };
         let ended = self.ended(ending);
         // Before the event is written: from then on the ledger may ship it, and tell the budgets so.
-        self.settle(&ended);
-        let written = self.parts.journal.borrow_mut().end(&ended);
+        self.settle(&ended, &place);
+        let may_be_whole = match place {
+            Place::Journal(permit) => self.write_end(&ended, permit) || self.parts.losses.is_some(),
+            Place::Nowhere(losses) => {
+                losses.note(ended.cost, UnixMicros::now());
+                true
+            }
+        };
+        self.report(&ended);
+        may_be_whole
+    }
+
+    fn write_end(&self, ended: &Ended, permit: JournalPermit) -> bool {
+        let written = self.parts.journal.borrow_mut().end(ended);
         if let Err(error) = &written {
             self.parts.metrics.journal_write_failures.inc();
             log::error!("the end of {} could not be written to the journal: {error}", self.begun.id);
         }
         self.parts.ledger.record(permit);
-        self.report(&ended);
         written.is_ok()
     }
 
@@ -235,14 +282,17 @@ impl Account {
         }
     }
 
-    fn settle(&mut self, ended: &Ended) {
+    fn settle(&mut self, ended: &Ended, place: &Place) {
         if self.admission.is_unlimited() {
             return;
         }
-        let tokens = ended.usage.as_ref().map_or(0, Usage::total_tokens);
-        let reached_aws = self.answered.as_ref().is_some_and(|answered| !answered.is_error);
-        let cost = ended.cost.or(self.begun.estimate.filter(|_| reached_aws));
-        self.admission.settle(cost, tokens, UnixMicros::now());
+        let (now, tokens) = (UnixMicros::now(), ended.usage.as_ref().map_or(0, Usage::total_tokens));
+        // What stays unknown counts as its estimate, here and in the database.
+        let cost = ended.cost.or(self.begun.estimate).unwrap_or_default();
+        match place {
+            Place::Journal(_) => self.admission.settle(cost, tokens, now),
+            Place::Nowhere(_) => self.admission.settle_unrecorded(cost, tokens, now),
+        }
     }
 
     fn outcome(&self, ending: Ending, reading: Option<&Reading>) -> Outcome {

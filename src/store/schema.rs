@@ -142,6 +142,7 @@ diesel::table! {
         cache_read_tokens -> BigInt,
         cache_write_tokens -> BigInt,
         cost_nano -> BigInt,
+        uncosted_nano -> BigInt,
     }
 }
 

@@ -7,14 +7,15 @@ mod reprice;
 mod rollup;
 mod row;
 mod since;
+mod tags;
 
 use crate::event::SpendEvent;
 
 pub(super) use self::logs::SUM_OF_COST;
-pub use self::logs::{MAX_PAGE_SIZE, SpendFilter, SpendLogPage, SpendSum};
+pub use self::logs::{Days, MAX_PAGE_SIZE, SpendFilter, SpendLogPage, SpendSum};
 pub use self::rollup::Scope;
 pub use self::row::SpendRow;
-pub use self::since::{SpendOf, SpendSince};
+pub use self::since::{SpendOf, SpendSince, Spent};
 use super::error::StoreError;
 use super::{Backend, Store};
 

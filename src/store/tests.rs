@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::keys::{Change, KeptPair, KeyChange, MAX_PAIRS_PER_KEY, SealedPair};
 use super::limit_set::LimitSet;
-use super::spend::{Scope, SpendSum};
+use super::spend::{Days, Scope, SpendOf, SpendSince, SpendSum, Spent};
 use super::{
     InsertedSpend, KeyFilter, KeyPatch, KeyRecord, SpendFilter, Store, StoreError, TakenName, follow_keys,
     on_writer,
@@ -106,6 +106,8 @@ on_each_database! {
     keys_are_listed_in_pages => key_pages;
     logs_are_filtered => logs_filtered;
     what_had_no_price_is_charged_later_and_once => unpriced_is_charged;
+    what_has_no_cost_counts_as_its_estimate_until_it_is_priced => estimates_count;
+    tags_are_summed_and_days_are_whole => tags_and_days;
 }
 
 fn change(at: UnixMicros) -> Change {
@@ -225,7 +227,7 @@ async fn events_are_idempotent(database: &TestDatabase) {
 }
 
 async fn sums(store: &Store, scope: Scope) -> BTreeMap<String, SpendSum> {
-    store.spend_sums(scope, 1_000).await.unwrap().into_iter().collect()
+    store.spend_sums(scope, Days::default(), 1_000).await.unwrap().into_iter().collect()
 }
 
 /// The sums of every scope are those of these events, whatever the days.
@@ -273,6 +275,62 @@ async fn unpriced_is_charged(database: &TestDatabase) {
     assert_sums(&store, &all).await;
 }
 
+async fn estimates_count(database: &TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let mut all = events(12);
+    for event in &mut all {
+        event.begun.estimate = Some(NanoUsd(1_000));
+    }
+    store.insert_spend(&all).await.unwrap();
+    let cost: i64 = all.iter().filter_map(|event| event.ended.cost).map(|cost| cost.0).sum();
+    let payer = KeyHash::of("one").to_string();
+    let subjects =
+        [SpendOf::Payer(payer.clone()), SpendOf::PayerAndModel(payer, "claude".to_owned()), SpendOf::All];
+    // From a midnight on, and from within the first day, whose events are read one by one.
+    let since = [UnixMicros(NOON.0 - DAY / 2), NOON];
+    let counted = async || {
+        let ask = |of: &SpendOf| since.map(|since| SpendSince { of: of.clone(), since });
+        store.spent_since(subjects.iter().flat_map(ask).collect()).await.unwrap()
+    };
+    assert_eq!(counted().await, vec![Spent { cost: NanoUsd(cost), estimated: NanoUsd(2_000) }; 6]);
+    for row in store.unpriced(None, 100).await.unwrap() {
+        assert!(store.reprice(row, NanoUsd(7), None).await.unwrap());
+    }
+    assert_eq!(counted().await, vec![Spent { cost: NanoUsd(cost + 14), estimated: NanoUsd::ZERO }; 6]);
+}
+
+async fn tags_and_days(database: &TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    // One each two hours from noon on: six on the first day.
+    let mut all = events(12);
+    for (number, event) in all.iter_mut().enumerate() {
+        let tags: &[&str] = [&["a", "b \"quoted\"", "a"] as &[&str], &[], &["a"]][number % 3];
+        event.begun.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        event.ended.cost = Some(NanoUsd(1 << number));
+    }
+    store.insert_spend(&all).await.unwrap();
+    let tags = async |from, until| {
+        let sums = store.spend_by_tag(from, until, 100).await.unwrap();
+        sums.into_iter().map(|(tag, sum)| (tag, sum.requests, sum.cost.0)).collect::<Vec<_>>()
+    };
+    let named = |tag: &str, requests, cost| (tag.to_owned(), requests, cost);
+    let of_all = vec![named("a", 8, 0b1011_0110_1101), named("b \"quoted\"", 4, 0b0010_0100_1001)];
+    assert_eq!(tags(None, None).await, of_all);
+    let (from, until) = (Some(all[2].begun.started_at), Some(all[6].begun.started_at));
+    assert_eq!(tags(from, until).await, [named("a", 3, 0b10_1100), named("b \"quoted\"", 1, 0b1000)]);
+    let day = i32::try_from(NOON.0 / DAY).unwrap();
+    for (days, expected) in [
+        (Days { first: None, last: Some(day) }, 0b11_1111),
+        (Days { first: Some(day + 1), last: None }, 0b1111_1100_0000),
+        (Days { first: Some(day), last: Some(day + 1) }, 0b1111_1111_1111),
+    ] {
+        assert_eq!(store.total_spend(days).await.unwrap().0, expected, "{days:?}");
+        assert_eq!(store.spend_sums(Scope::Key, days, 10).await.unwrap()[0].1.cost.0, expected, "{days:?}");
+    }
+}
+
 async fn sums_match(database: &TestDatabase) {
     let store = database.open().await;
     store.migrate().await.unwrap();
@@ -283,13 +341,13 @@ async fn sums_match(database: &TestDatabase) {
     store.insert_spend(&all).await.unwrap();
     let of_keys = sums(&store, Scope::Key).await;
     assert_eq!((of_keys[Payer::MASTER].requests, of_keys[Payer::MASTER].cost), (2, NanoUsd(62 + 7)));
-    let most = store.spend_sums(Scope::Key, 1).await.unwrap();
+    let most = store.spend_sums(Scope::Key, Days::default(), 1).await.unwrap();
     assert_eq!(most, [(KeyHash::of("one").to_string(), of_keys[&KeyHash::of("one").to_string()].clone())]);
     let total: i64 = all.iter().filter_map(|event| event.ended.cost).map(|cost| cost.0).sum();
     for scope in [Scope::Key, Scope::Model] {
         assert_eq!(sums(&store, scope).await.values().map(|sum| sum.cost.0).sum::<i64>(), total);
     }
-    assert_eq!(store.total_spend().await.unwrap(), NanoUsd(total));
+    assert_eq!(store.total_spend(Days::default()).await.unwrap(), NanoUsd(total));
 }
 
 async fn inserters_overlap(database: &TestDatabase) {

@@ -60,6 +60,13 @@ pub(super) fn end_of(text: &str) -> Option<UnixMicros> {
     Some(from_date_time(PrimitiveDateTime::new(date.next_day()?, time!(0:00)).assume_utc()))
 }
 
+/// The day that a date names, in days since the epoch.
+pub(super) fn day_of(text: &str) -> Option<i32> {
+    let since_epoch =
+        |date: Date| date.to_julian_day() - time::UtcDateTime::UNIX_EPOCH.date().to_julian_day();
+    date(text).map(since_epoch)
+}
+
 fn date(text: &str) -> Option<Date> {
     Date::parse(text, format_description!("[year]-[month]-[day]")).ok()
 }
@@ -115,5 +122,9 @@ mod tests {
         assert_eq!(shown(end_of("2026-01-15")), "2026-01-16T00:00:00.000000Z");
         assert_eq!(shown(end_of("2026-01-15T10:00:00+02:00")), "2026-01-15T08:00:00.000000Z");
         assert_eq!(begin_of("yesterday"), None);
+        assert_eq!(
+            (day_of("1970-01-02"), day_of("2026-01-15"), day_of("today")),
+            (Some(1), Some(20_468), None)
+        );
     }
 }

@@ -31,7 +31,13 @@ pub(super) async fn generate(
     }
     let record = state.store.create_key(wanted.record, wanted.spend, change.clone()).await?;
     state.keys.put(record.clone());
-    let mut answer = show::generated(&record, &wanted.key, wanted.spend.as_usd(), wanted.duration.as_deref());
+    let mut answer = show::generated(
+        &record,
+        &wanted.key,
+        wanted.spend.as_usd(),
+        wanted.duration.as_deref(),
+        state.limits.zone(),
+    );
     if wanted.aws_credentials {
         answer.extend(credentials::issue(&state, record.hash, change).await?.shown());
     }

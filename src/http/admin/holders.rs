@@ -14,7 +14,7 @@ use super::error::AdminError;
 use super::fields::Fields;
 use super::query::Query;
 use super::{AdminState, limits, read_body};
-use crate::domain::{NanoUsd, UnixMicros};
+use crate::domain::{NanoUsd, UnixMicros, Zone};
 use crate::store::holders::HolderPatch;
 use crate::store::keys::Change;
 use crate::store::spend::{SpendOf, SpendSince};
@@ -115,7 +115,7 @@ async fn create(state: &AdminState, req: &HttpRequest, payload: web::Payload, ki
     let record = state.store.create_holder(record, change).await?;
     state.limits.holders.apply(std::slice::from_ref(&record));
     let spend = spend_of(state, std::slice::from_ref(&record)).await?;
-    Ok(HttpResponse::Ok().json(row(&record, spend.first().copied().unwrap_or_default())))
+    Ok(HttpResponse::Ok().json(row(&record, spend.first().copied().unwrap_or_default(), state.limits.zone())))
 }
 
 async fn update(
@@ -187,14 +187,15 @@ async fn spend_of(state: &AdminState, records: &[HolderRecord]) -> Result<Vec<Na
         HolderKind::Budget => None,
     };
     let asked = records.iter().filter_map(of).map(|of| SpendSince { of, since: UnixMicros(0) });
-    let mut spend = state.store.spent_since(asked.collect()).await?;
+    let spent = state.store.spent_since(asked.collect()).await?;
+    let mut spend: Vec<NanoUsd> = spent.into_iter().map(|spent| spent.cost).collect();
     spend.resize(records.len(), NanoUsd::ZERO);
     Ok(spend)
 }
 
 /// A holder as LiteLLM shows it.
-fn row(record: &HolderRecord, spend: NanoUsd) -> Map<String, Value> {
-    let mut row = limits::shown(&record.limits, UnixMicros::now());
+fn row(record: &HolderRecord, spend: NanoUsd, zone: &Zone) -> Map<String, Value> {
+    let mut row = limits::shown(&record.limits, UnixMicros::now(), zone);
     let mut put = |name: &str, value: Value| row.insert(name.to_owned(), value);
     put(id_field(record.kind), json!(record.id));
     put("created_at", json!(iso8601(record.created_at)));
@@ -238,6 +239,6 @@ async fn list(state: &AdminState, req: &HttpRequest, kind: HolderKind) -> Answer
     Query::parse(req.query_string()).finish()?;
     let records = state.store.list_holders(kind).await?;
     let spend = spend_of(state, &records).await?;
-    let rows = records.iter().zip(spend).map(|(record, spend)| row(record, spend));
+    let rows = records.iter().zip(spend).map(|(record, spend)| row(record, spend, state.limits.zone()));
     Ok(HttpResponse::Ok().json(rows.collect::<Vec<_>>()))
 }

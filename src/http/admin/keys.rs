@@ -22,7 +22,8 @@ pub(super) async fn info(state: web::Data<AdminState>, req: HttpRequest) -> Resu
     let (asked, hash) = key_asked_for(&caller, &req)?;
     let details = state.store.find_key(hash).await?.ok_or_else(no_such_key)?;
     let shown_key = asked.unwrap_or_else(|| hash.to_string());
-    Ok(HttpResponse::Ok().json(json!({"key": shown_key, "info": show::key_row(&details)})))
+    Ok(HttpResponse::Ok()
+        .json(json!({"key": shown_key, "info": show::key_row(&details, state.limits.zone())})))
 }
 
 /// `GET /key/list`: hashes, or whole rows with `return_full_object=true`.
@@ -52,7 +53,7 @@ pub(super) async fn list(state: web::Data<AdminState>, req: HttpRequest) -> Resu
             if !whole {
                 return hash;
             }
-            let mut row = show::key_row(details);
+            let mut row = show::key_row(details, state.limits.zone());
             row.insert("token".to_owned(), hash);
             Value::Object(row)
         })
@@ -84,7 +85,7 @@ pub(super) async fn update(
     let record = state.store.update_key(hash, patch, "key.update", change).await?.ok_or_else(no_such_key)?;
     state.keys.put(record);
     let details = state.store.find_key(hash).await?.ok_or_else(no_such_key)?;
-    let mut answer = show::key_row(&details);
+    let mut answer = show::key_row(&details, state.limits.zone());
     let shown_key = match named {
         NamedKey::Key(key) => key,
         NamedKey::Alias(_) => hash.to_string(),
@@ -206,7 +207,7 @@ async fn set_blocked(
     let record = state.store.update_key(hash, patch, action, change).await?.ok_or_else(no_such_key)?;
     state.keys.put(record);
     let details = state.store.find_key(hash).await?.ok_or_else(no_such_key)?;
-    let mut row = show::key_row(&details);
+    let mut row = show::key_row(&details, state.limits.zone());
     row.insert("token".to_owned(), hash.to_string().into());
     Ok(HttpResponse::Ok().json(row))
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
 use crate::domain::period::{Period, moment_text};
-use crate::domain::{Enforcement, NanoUsd, UnixMicros};
+use crate::domain::{Enforcement, NanoUsd, UnixMicros, Zone};
 use crate::store::LimitSet;
 use crate::store::limit_set::LimitPatch;
 
@@ -107,7 +107,7 @@ fn model_budgets(
 }
 
 /// Limits as LiteLLM shows them.
-pub(super) fn shown(limits: &LimitSet, now: UnixMicros) -> Map<String, Value> {
+pub(super) fn shown(limits: &LimitSet, now: UnixMicros, zone: &Zone) -> Map<String, Value> {
     let usd = |money: Option<NanoUsd>| money.map(NanoUsd::as_usd);
     let of_models = |value: fn(&crate::store::limit_set::ModelLimits) -> Option<Value>| {
         let named = limits.models.iter().filter_map(|(model, limits)| Some((model.clone(), value(limits)?)));
@@ -122,7 +122,7 @@ pub(super) fn shown(limits: &LimitSet, now: UnixMicros) -> Map<String, Value> {
         ("max_budget", json!(usd(limits.max_budget))),
         ("soft_budget", json!(usd(limits.soft_budget))),
         ("budget_duration", json!(limits.budget_duration)),
-        ("budget_reset_at", json!(resets_at(limits, now))),
+        ("budget_reset_at", json!(resets_at(limits, now, zone))),
         ("budget_enforcement", json!(limits.enforcement)),
         ("model_max_budget", Value::Object(budgets)),
         ("tpm_limit", json!(limits.tpm)),
@@ -136,7 +136,7 @@ pub(super) fn shown(limits: &LimitSet, now: UnixMicros) -> Map<String, Value> {
     shown
 }
 
-fn resets_at(limits: &LimitSet, now: UnixMicros) -> Option<String> {
+fn resets_at(limits: &LimitSet, now: UnixMicros, zone: &Zone) -> Option<String> {
     let period = limits.budget_duration.as_deref().and_then(Period::parse)?;
-    period.window(now, limits.set_at.unwrap_or_default()).end.and_then(moment_text)
+    period.window(now, limits.set_at.unwrap_or_default(), zone).end.and_then(moment_text)
 }

@@ -73,7 +73,7 @@ pub(super) async fn regenerate(
     let record = state.store.replace_key(old, new, patch, change).await?.ok_or_else(no_such_key)?;
     state.keys.remove(&old);
     state.keys.put(record.clone());
-    let answer = show::generated(&record, &key, before.spend.as_usd(), None);
+    let answer = show::generated(&record, &key, before.spend.as_usd(), None, state.limits.zone());
     Ok(HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(answer))
 }
 
@@ -97,7 +97,7 @@ pub(super) async fn reset_spend(
     let patch = KeyPatch { limits, spend_carried: Some(NanoUsd(carried)), ..KeyPatch::default() };
     let updated = state.store.update_key(hash, patch, "key.reset_spend", change).await?;
     state.keys.put(updated.ok_or_else(no_such_key)?);
-    let mut row = show::key_row(&details(&state, hash).await?);
+    let mut row = show::key_row(&details(&state, hash).await?, state.limits.zone());
     row.insert("token".to_owned(), hash.to_string().into());
     row.insert("previous_spend".to_owned(), before.spend.as_usd().into());
     Ok(HttpResponse::Ok().json(row))

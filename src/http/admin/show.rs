@@ -3,14 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::duration::iso8601;
-use crate::domain::UnixMicros;
+use crate::domain::{UnixMicros, Zone};
 use crate::store::KeyRecord;
 use crate::store::keys::KeyDetails;
 use crate::store::spend::SpendRow;
 
 /// A key's row, as in `/key/info` and the full objects of `/key/list`.
-pub(super) fn key_row(details: &KeyDetails) -> Map<String, Value> {
-    let mut shown = key_fields(&details.record);
+pub(super) fn key_row(details: &KeyDetails, zone: &Zone) -> Map<String, Value> {
+    let mut shown = key_fields(&details.record, zone);
     shown.insert("spend".to_owned(), json!(details.spend.as_usd()));
     shown.insert("updated_by".to_owned(), json!(details.updated_by));
     shown
@@ -18,7 +18,7 @@ pub(super) fn key_row(details: &KeyDetails) -> Map<String, Value> {
 
 /// What is known of a key without asking for its spend. Fields of LiteLLM that bedgate does not enforce are there
 /// and empty, because clients look for them.
-pub(super) fn key_fields(record: &KeyRecord) -> Map<String, Value> {
+pub(super) fn key_fields(record: &KeyRecord, zone: &Zone) -> Map<String, Value> {
     let mut metadata = record.metadata.as_object().cloned().unwrap_or_default();
     if !record.tags.is_empty() {
         metadata.insert("tags".to_owned(), json!(record.tags));
@@ -52,7 +52,7 @@ pub(super) fn key_fields(record: &KeyRecord) -> Map<String, Value> {
         "object_permission": null,
         "litellm_budget_table": null,
     })));
-    fields.extend(super::limits::shown(&record.limits, UnixMicros::now()));
+    fields.extend(super::limits::shown(&record.limits, UnixMicros::now(), zone));
     fields
 }
 
@@ -62,8 +62,9 @@ pub(super) fn generated(
     key: &str,
     spend: f64,
     duration: Option<&str>,
+    zone: &Zone,
 ) -> Map<String, Value> {
-    let mut shown = key_fields(record);
+    let mut shown = key_fields(record, zone);
     let hash = record.hash.to_string();
     shown.extend(object(json!({
         "key": key,

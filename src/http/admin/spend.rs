@@ -1,4 +1,4 @@
-//! Spend for people and dashboards: single requests, sums per key, the sum of all.
+//! Spend for people and dashboards: single requests, sums per key, user and tag, the sum of all.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
@@ -12,10 +12,22 @@ use crate::domain::{EventId, KeyHash, NanoUsd};
 use crate::event::Payer;
 use crate::store::SpendFilter;
 use crate::store::columns::StoredEventId;
-use crate::store::spend::{MAX_PAGE_SIZE, Scope};
+use crate::store::spend::{Days, MAX_PAGE_SIZE, Scope};
 
 /// Requests on a page, unless asked otherwise.
 const DEFAULT_PAGE_SIZE: u32 = 100;
+
+/// What `start_date` and `end_date` may be.
+const MOMENT: &str = "a date such as 2026-01-15, or an RFC 3339 moment";
+
+/// The days of sums: `start_date` and `end_date`, both as whole days, UTC.
+fn days(query: &mut Query) -> Days {
+    let date = "a date such as 2026-01-15";
+    Days {
+        first: query.parsed("start_date", date, duration::day_of),
+        last: query.parsed("end_date", date, duration::day_of),
+    }
+}
 
 /// `GET /spend/logs`: requests, newest first, as a plain list (LiteLLM's shape with `summarize=false`). `x-has-more`
 /// says whether another page follows.
@@ -24,13 +36,12 @@ pub(super) async fn logs(state: web::Data<AdminState>, req: HttpRequest) -> Resu
     let mut query = Query::parse(req.query_string());
     let page = query.number("page", 1, u32::MAX);
     let size = query.number("page_size", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
-    let moment = "a date such as 2026-01-15, or an RFC 3339 moment";
     let mut filter = SpendFilter {
         payer: query.text("api_key").map(|key| payer_name(&key)),
         user_id: query.text("user_id"),
         request_id: query.text("request_id"),
-        from: query.parsed("start_date", moment, duration::begin_of),
-        until: query.parsed("end_date", moment, duration::end_of),
+        from: query.parsed("start_date", MOMENT, duration::begin_of),
+        until: query.parsed("end_date", MOMENT, duration::end_of),
     };
     let summarize = query.boolean("summarize").unwrap_or_default();
     query.finish()?;
@@ -72,9 +83,9 @@ pub(super) async fn unpriced(
 pub(super) async fn keys(state: web::Data<AdminState>, req: HttpRequest) -> Result<HttpResponse, AdminError> {
     AdminCaller::master(&state, &req)?;
     let mut query = Query::parse(req.query_string());
-    let limit = query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
+    let (limit, days) = (query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE), days(&mut query));
     query.finish()?;
-    let sums = state.store.spend_sums(Scope::Key, limit).await?;
+    let sums = state.store.spend_sums(Scope::Key, days, limit).await?;
     let shown = sums.iter().map(|(payer, sum)| {
         let key = KeyHash::from_hex(payer).and_then(|hash| state.keys.find(&hash));
         json!({
@@ -97,8 +108,10 @@ pub(super) async fn global(
     req: HttpRequest,
 ) -> Result<HttpResponse, AdminError> {
     AdminCaller::master(&state, &req)?;
-    Query::parse(req.query_string()).finish()?;
-    let total = state.store.total_spend().await?;
+    let mut query = Query::parse(req.query_string());
+    let days = days(&mut query);
+    query.finish()?;
+    let total = state.store.total_spend(days).await?;
     let max_budget = state.limits.gateway_budget().map(NanoUsd::as_usd);
     Ok(HttpResponse::Ok().json(json!({"spend": total.as_usd(), "max_budget": max_budget})))
 }
@@ -110,14 +123,34 @@ pub(super) async fn users(
 ) -> Result<HttpResponse, AdminError> {
     AdminCaller::master(&state, &req)?;
     let mut query = Query::parse(req.query_string());
-    let limit = query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
+    let (limit, days) = (query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE), days(&mut query));
     query.finish()?;
-    let sums = state.store.spend_sums(Scope::User, limit).await?;
+    let sums = state.store.spend_sums(Scope::User, days, limit).await?;
     let shown = sums.into_iter().map(|(user, sum)| {
         json!({
             "user_id": user,
             "spend": sum.cost.as_usd(),
             "requests": sum.requests,
+            "total_tokens": sum.tokens,
+        })
+    });
+    Ok(HttpResponse::Ok().json(shown.collect::<Vec<Value>>()))
+}
+
+/// `GET /spend/tags`: which tags spent most, in LiteLLM's fields.
+pub(super) async fn tags(state: web::Data<AdminState>, req: HttpRequest) -> Result<HttpResponse, AdminError> {
+    AdminCaller::master(&state, &req)?;
+    let mut query = Query::parse(req.query_string());
+    let limit = query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
+    let from = query.parsed("start_date", MOMENT, duration::begin_of);
+    let until = query.parsed("end_date", MOMENT, duration::end_of);
+    query.finish()?;
+    let sums = state.store.spend_by_tag(from, until, limit).await?;
+    let shown = sums.into_iter().map(|(tag, sum)| {
+        json!({
+            "individual_request_tag": tag,
+            "log_count": sum.requests,
+            "total_spend": sum.cost.as_usd(),
             "total_tokens": sum.tokens,
         })
     });

@@ -4,14 +4,13 @@ use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::body::Sent;
 use super::{Admitted, journal_is_full};
-use crate::domain::UnixMicros;
+use crate::domain::{NanoUsd, UnixMicros};
 use crate::error::GatewayError;
 use crate::event::Begun;
 use crate::http::Worker;
-use crate::journal::JournalPermit;
 use crate::limits::Admission;
-use crate::limits::cost_bound::{CostQuestion, could_cost, likely_tokens};
-use crate::meter::{Account, Ending, Opening};
+use crate::limits::cost_bound::{CostQuestion, could_cost, is_free, likely_tokens};
+use crate::meter::{Account, Ending, Opening, Place};
 use crate::operation::headers::{is_named_in_connection, may_forward};
 use crate::pricing::PriceQuery;
 use crate::route::{Endpoint, Question, Route, RouteError, TryResult};
@@ -38,11 +37,11 @@ fn is_retryable(status: u16) -> bool {
 pub(super) async fn to_aws(
     admitted: &Admitted<'_>,
     worker: &Worker,
-    permit: JournalPermit,
+    place: Place,
     admission: Admission,
 ) -> Result<(Relayed, Account), GatewayError> {
     let mut attempt =
-        Attempts { admitted, worker, tried: Vec::new(), account: None, permit: Some(permit), admission };
+        Attempts { admitted, worker, tried: Vec::new(), account: None, place: Some(place), admission };
     let mut last_answer = None;
     let mut last_failure = None;
     loop {
@@ -133,7 +132,7 @@ struct Attempts<'a> {
     tried: Vec<usize>,
     /// Opened before the first try sends anything.
     account: Option<Account>,
-    permit: Option<JournalPermit>,
+    place: Option<Place>,
     /// Handed to the account once that is open.
     admission: Admission,
 }
@@ -218,7 +217,7 @@ impl Attempts<'_> {
 
     /// `begun` is in the journal before the first byte goes to AWS.
     fn open_account(&mut self, route: &Route) -> std::io::Result<()> {
-        let Some(permit) = self.permit.take() else { return Ok(()) };
+        let Some(place) = self.place.take() else { return Ok(()) };
         let admitted = self.admitted;
         let request = admitted.facts.clone();
         let begun = begun(admitted, route, self.worker, &request);
@@ -229,7 +228,7 @@ impl Attempts<'_> {
             started: admitted.started,
             request,
         };
-        let mut account = Account::open(self.worker.accounts.clone(), begun, opening, permit)?;
+        let mut account = Account::open(self.worker.accounts.clone(), begun, opening, place)?;
         account.hold(std::mem::take(&mut self.admission));
         self.account = Some(account);
         Ok(())
@@ -297,12 +296,24 @@ fn begun(admitted: &Admitted<'_>, route: &Route, worker: &Worker, request: &Requ
         deployment: deployment.id.clone(),
         model_id: route.model_id.as_deref().map(str::to_owned),
         region: deployment.region.to_string(),
-        estimate: worker.shared.prices.worst_case(
-            &price_query(route),
-            request.likely_input_tokens(),
-            request.max_output_tokens,
-        ),
+        estimate: estimate(admitted, route, worker, request),
     }
+}
+
+/// What the request is taken to have cost where its cost stays unknown: its likely input and longest answer at the
+/// deployment's price, else what the configuration says of requests that nothing bounds.
+fn estimate(
+    admitted: &Admitted<'_>,
+    route: &Route,
+    worker: &Worker,
+    request: &RequestFacts,
+) -> Option<NanoUsd> {
+    if is_free(admitted.call.service, admitted.call.operation.name) {
+        return Some(NanoUsd::ZERO);
+    }
+    let (input, output) = (request.likely_input_tokens(), request.max_output_tokens);
+    let by_price = worker.shared.prices.worst_case(&price_query(route), input, output);
+    by_price.or(worker.shared.config.budgets.estimate)
 }
 
 /// The client's bytes, but for the model name where the body is its place.

@@ -51,7 +51,8 @@ WITH batch AS (
         coalesce(sum(cache_read_tokens), 0)::bigint AS cache_read_tokens,
         coalesce(sum(coalesce(cache_write_5m_tokens, 0) + coalesce(cache_write_1h_tokens, 0)), 0)::bigint
             AS cache_write_tokens,
-        coalesce(sum(cost_nano), 0)::bigint AS cost_nano
+        coalesce(sum(cost_nano), 0)::bigint AS cost_nano,
+        coalesce(sum(estimate_nano) FILTER (WHERE cost_nano IS NULL), 0)::bigint AS uncosted_nano
     FROM fresh
     CROSS JOIN LATERAL (VALUES
         ('key', payer), ('team', team_id), ('user', user_id), ('end_user', end_user),
@@ -63,7 +64,7 @@ WITH batch AS (
 ), raised AS (
     INSERT INTO bedgate.spend_rollups AS kept (
         scope, name, day, requests, incomplete_requests, uncosted_requests,
-        input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_nano
+        input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_nano, uncosted_nano
     )
     SELECT * FROM sums
     ON CONFLICT (scope, name, day) DO UPDATE SET
@@ -74,7 +75,8 @@ WITH batch AS (
         output_tokens = kept.output_tokens + excluded.output_tokens,
         cache_read_tokens = kept.cache_read_tokens + excluded.cache_read_tokens,
         cache_write_tokens = kept.cache_write_tokens + excluded.cache_write_tokens,
-        cost_nano = kept.cost_nano + excluded.cost_nano
+        cost_nano = kept.cost_nano + excluded.cost_nano,
+        uncosted_nano = kept.uncosted_nano + excluded.uncosted_nano
 )
 SELECT count(*) AS inserted FROM fresh";
 

@@ -49,6 +49,7 @@ fn raise(
             dsl::cache_read_tokens.eq(totals.cache_read_tokens),
             dsl::cache_write_tokens.eq(totals.cache_write_tokens),
             dsl::cost_nano.eq(totals.cost_nano),
+            dsl::uncosted_nano.eq(totals.uncosted_nano),
         ))
         .on_conflict((dsl::scope, dsl::name, dsl::day))
         .do_update()
@@ -61,6 +62,7 @@ fn raise(
             dsl::cache_read_tokens.eq(dsl::cache_read_tokens + excluded(dsl::cache_read_tokens)),
             dsl::cache_write_tokens.eq(dsl::cache_write_tokens + excluded(dsl::cache_write_tokens)),
             dsl::cost_nano.eq(dsl::cost_nano + excluded(dsl::cost_nano)),
+            dsl::uncosted_nano.eq(dsl::uncosted_nano + excluded(dsl::uncosted_nano)),
         ))
         .execute(conn)
 }

@@ -38,6 +38,15 @@ pub struct SpendFilter {
     pub until: Option<UnixMicros>,
 }
 
+/// Whole days, UTC, as days since the epoch; both ends belong to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Days {
+    /// The first; `None`: from the beginning.
+    pub first: Option<i32>,
+    /// The last; `None`: until now.
+    pub last: Option<i32>,
+}
+
 /// A page of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpendLogPage {
@@ -47,7 +56,7 @@ pub struct SpendLogPage {
     pub more: bool,
 }
 
-/// Sums over all time.
+/// Sums.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpendSum {
     /// Requests.
@@ -110,17 +119,24 @@ impl Store {
         })
     }
 
-    /// The names of a scope that spent most, with their sums over all time.
+    /// The names of a scope that spent most, with their sums over these days.
     ///
     /// # Errors
     ///
     /// Those of the database.
-    pub async fn spend_sums(&self, scope: Scope, limit: u32) -> Result<Vec<(String, SpendSum)>, StoreError> {
+    pub async fn spend_sums(
+        &self,
+        scope: Scope,
+        days: Days,
+        limit: u32,
+    ) -> Result<Vec<(String, SpendSum)>, StoreError> {
         use spend_rollups::dsl;
         let limit = i64::from(limit.clamp(1, MAX_PAGE_SIZE));
         on_reader!(self, |conn| {
             let rows = spend_rollups::table
                 .filter(dsl::scope.eq(scope.as_str()))
+                .filter(dsl::day.ge(days.first.unwrap_or(i32::MIN)))
+                .filter(dsl::day.le(days.last.unwrap_or(i32::MAX)))
                 .group_by(dsl::name)
                 .select((
                     dsl::name,
@@ -138,16 +154,18 @@ impl Store {
         })
     }
 
-    /// What everything cost, as far as it is known.
+    /// What everything cost on these days, as far as it is known.
     ///
     /// # Errors
     ///
     /// Those of the database.
-    pub async fn total_spend(&self) -> Result<NanoUsd, StoreError> {
+    pub async fn total_spend(&self, days: Days) -> Result<NanoUsd, StoreError> {
         on_reader!(self, |conn| {
             // Each request has exactly one model, and there are fewer models than keys.
             let total = spend_rollups::table
                 .filter(spend_rollups::scope.eq(Scope::Model.as_str()))
+                .filter(spend_rollups::day.ge(days.first.unwrap_or(i32::MIN)))
+                .filter(spend_rollups::day.le(days.last.unwrap_or(i32::MAX)))
                 .select(sql::<BigInt>(SUM_OF_COST))
                 .first::<i64>(conn)
                 .await?;

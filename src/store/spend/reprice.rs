@@ -70,6 +70,8 @@ impl Store {
                         .set((
                             spend_rollups::cost_nano.eq(spend_rollups::cost_nano + cost.0),
                             spend_rollups::uncosted_requests.eq(spend_rollups::uncosted_requests - 1),
+                            spend_rollups::uncosted_nano
+                                .eq(spend_rollups::uncosted_nano - row.uncosted_estimate()),
                         ))
                         .execute(conn)
                         .await?;

@@ -54,6 +54,8 @@ pub(super) struct RollupTotals {
     pub(super) cache_read_tokens: i64,
     pub(super) cache_write_tokens: i64,
     pub(super) cost_nano: i64,
+    /// The estimates of those whose cost is not known.
+    pub(super) uncosted_nano: i64,
 }
 
 impl RollupTotals {
@@ -69,6 +71,7 @@ impl RollupTotals {
             (&mut self.cache_read_tokens, count(row.cache_read_tokens)),
             (&mut self.cache_write_tokens, written),
             (&mut self.cost_nano, count(row.cost_nano)),
+            (&mut self.uncosted_nano, row.uncosted_estimate()),
         ] {
             *sum = sum.saturating_add(amount);
         }

@@ -55,6 +55,11 @@ impl SpendRow {
     pub fn cost(&self) -> Option<NanoUsd> {
         self.cost_nano.map(NanoUsd)
     }
+
+    /// What it is taken to have cost while that is not known, in nano-dollars; 0 once it is.
+    pub(super) fn uncosted_estimate(&self) -> i64 {
+        self.estimate_nano.filter(|_| self.cost_nano.is_none()).unwrap_or_default()
+    }
 }
 
 impl SpendRow {

@@ -1,4 +1,4 @@
-//! What was spent since a moment, for budgets: whole days from the roll-ups, the rest of a day begun from its events.
+//! What counts as spent since a moment, for budgets: whole days from the roll-ups, the rest of a day begun from its events.
 
 use std::collections::HashMap;
 
@@ -15,8 +15,11 @@ use crate::store::{Store, on_reader};
 
 /// Names asked for by one query.
 const NAMES_AT_ONCE: usize = 1_000;
-/// A sum that both databases give as a 64-bit integer.
-const SUM: &str = "CAST(COALESCE(SUM(cost_nano), 0) AS BIGINT)";
+/// Sums that both databases give as 64-bit integers.
+const SUM_OF_COST: &str = "CAST(COALESCE(SUM(cost_nano), 0) AS BIGINT)";
+const SUM_OF_ESTIMATES: &str = "CAST(COALESCE(SUM(uncosted_nano), 0) AS BIGINT)";
+const SUM_OF_EVENTS_ESTIMATES: &str =
+    "CAST(COALESCE(SUM(CASE WHEN cost_nano IS NULL THEN estimate_nano END), 0) AS BIGINT)";
 
 /// Whose spend.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +45,30 @@ pub struct SpendSince {
     pub since: UnixMicros,
 }
 
+/// What was spent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// By requests whose cost is known.
+    pub cost: NanoUsd,
+    /// What those whose cost is not known are taken to have cost, until they are priced.
+    pub estimated: NanoUsd,
+}
+
+impl Spent {
+    /// What budgets count: something must count, also after a restart and on every instance.
+    #[must_use]
+    pub fn counted(self) -> NanoUsd {
+        self.cost.saturating_add(self.estimated)
+    }
+
+    fn and(self, (cost, estimated): (i64, i64)) -> Self {
+        Self {
+            cost: self.cost.saturating_add(NanoUsd(cost)),
+            estimated: self.estimated.saturating_add(NanoUsd(estimated)),
+        }
+    }
+}
+
 impl SpendOf {
     fn rollup(&self) -> (Scope, Option<String>) {
         match self {
@@ -61,7 +88,7 @@ impl Store {
     /// # Errors
     ///
     /// Those of the database.
-    pub async fn spent_since(&self, questions: Vec<SpendSince>) -> Result<Vec<NanoUsd>, StoreError> {
+    pub async fn spent_since(&self, questions: Vec<SpendSince>) -> Result<Vec<Spent>, StoreError> {
         on_reader!(self, |conn| {
             let first_day = |since: UnixMicros| day_of(since.0.saturating_add(MICROS_PER_DAY - 1));
             let mut groups: HashMap<(Scope, i32), Vec<String>> = HashMap::new();
@@ -69,23 +96,24 @@ impl Store {
                 let (scope, name) = question.of.rollup();
                 groups.entry((scope, first_day(question.since))).or_default().extend(name);
             }
-            let mut sums: HashMap<(Scope, i32, String), i64> = HashMap::new();
+            let mut sums: HashMap<(Scope, i32, String), (i64, i64)> = HashMap::new();
             for ((scope, day), names) in groups {
                 let of_scope = || {
                     spend_rollups::table
                         .filter(spend_rollups::scope.eq(scope.as_str()))
                         .filter(spend_rollups::day.ge(day))
                 };
+                let both = (sql::<BigInt>(SUM_OF_COST), sql::<BigInt>(SUM_OF_ESTIMATES));
                 if scope == Scope::Model {
-                    let sum: i64 = of_scope().select(sql::<BigInt>(SUM)).get_result(conn).await?;
+                    let sum = of_scope().select(both).get_result::<(i64, i64)>(conn).await?;
                     sums.insert((scope, day, String::new()), sum);
                     continue;
                 }
                 for names in names.chunks(NAMES_AT_ONCE) {
-                    let rows: Vec<(String, i64)> = of_scope()
+                    let rows: Vec<(String, (i64, i64))> = of_scope()
                         .filter(spend_rollups::name.eq_any(names))
                         .group_by(spend_rollups::name)
-                        .select((spend_rollups::name, sql::<BigInt>(SUM)))
+                        .select((spend_rollups::name, both.clone()))
                         .load(conn)
                         .await?;
                     sums.extend(rows.into_iter().map(|(name, sum)| ((scope, day, name), sum)));
@@ -97,12 +125,12 @@ impl Store {
                 let (scope, name) = of.rollup();
                 let whole = sums.get(&(scope, day, name.unwrap_or_default())).copied().unwrap_or_default();
                 let midnight = i64::from(day).saturating_mul(MICROS_PER_DAY);
-                let mut begun = 0;
+                let mut spent = Spent::default().and(whole);
                 if since.0 < midnight {
                     let query = spend_events::table
                         .filter(spend_events::started_at.ge(since.0))
                         .filter(spend_events::started_at.lt(midnight))
-                        .select(sql::<BigInt>(SUM))
+                        .select((sql::<BigInt>(SUM_OF_COST), sql::<BigInt>(SUM_OF_EVENTS_ESTIMATES)))
                         .into_boxed();
                     let query = match of {
                         SpendOf::Payer(payer) => query.filter(spend_events::payer.eq(payer)),
@@ -113,9 +141,9 @@ impl Store {
                         SpendOf::EndUser(user) => query.filter(spend_events::end_user.eq(user)),
                         SpendOf::All => query,
                     };
-                    begun = query.get_result::<i64>(conn).await?;
+                    spent = spent.and(query.get_result::<(i64, i64)>(conn).await?);
                 }
-                answers.push(NanoUsd(whole.saturating_add(begun)));
+                answers.push(spent);
             }
             Ok(answers)
         })

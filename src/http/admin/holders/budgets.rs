@@ -30,7 +30,7 @@ async fn new(state: web::Data<AdminState>, req: HttpRequest, payload: web::Paylo
 /// `POST /budget/update`.
 async fn change(state: web::Data<AdminState>, req: HttpRequest, payload: web::Payload) -> Answer {
     let (record, _) = update(&state, &req, payload, BUDGET).await?;
-    Ok(HttpResponse::Ok().json(row(&record, NanoUsd::ZERO)))
+    Ok(HttpResponse::Ok().json(row(&record, NanoUsd::ZERO, state.limits.zone())))
 }
 
 /// `POST /budget/delete {"id": …}`: not while a key or a customer refers to it, which would be without limits then.
@@ -47,7 +47,7 @@ async fn remove(state: web::Data<AdminState>, req: HttpRequest, payload: web::Pa
         return Err(AdminError::bad(message, "id"));
     }
     delete(&state, BUDGET, vec![id], &change).await?;
-    Ok(HttpResponse::Ok().json(row(&record, NanoUsd::ZERO)))
+    Ok(HttpResponse::Ok().json(row(&record, NanoUsd::ZERO, state.limits.zone())))
 }
 
 /// `POST /budget/info {"budgets": [ids]}`.
@@ -55,7 +55,8 @@ async fn info(state: web::Data<AdminState>, req: HttpRequest, payload: web::Payl
     AdminCaller::master(&state, &req)?;
     let ids = read_ids(payload, "budgets").await?;
     let budgets = ids.iter().filter_map(|id| state.limits.holders.find(BUDGET, id));
-    Ok(HttpResponse::Ok().json(budgets.map(|budget| row(&budget, NanoUsd::ZERO)).collect::<Vec<_>>()))
+    Ok(HttpResponse::Ok()
+        .json(budgets.map(|budget| row(&budget, NanoUsd::ZERO, state.limits.zone())).collect::<Vec<_>>()))
 }
 
 /// `GET /budget/list`.

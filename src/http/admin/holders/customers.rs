@@ -34,7 +34,7 @@ async fn new(state: web::Data<AdminState>, req: HttpRequest, payload: web::Paylo
 /// `POST /customer/update`.
 async fn change(state: web::Data<AdminState>, req: HttpRequest, payload: web::Payload) -> Answer {
     let (record, spend) = update(&state, &req, payload, CUSTOMER).await?;
-    Ok(HttpResponse::Ok().json(row(&record, spend)))
+    Ok(HttpResponse::Ok().json(row(&record, spend, state.limits.zone())))
 }
 
 /// `POST /customer/delete {"user_ids": […]}`.
@@ -74,7 +74,7 @@ async fn set_blocked(state: &AdminState, req: &HttpRequest, payload: web::Payloa
         changed.push(record);
     }
     let spend = spend_of(state, &changed).await?;
-    let rows = changed.iter().zip(spend).map(|(record, spend)| row(record, spend));
+    let rows = changed.iter().zip(spend).map(|(record, spend)| row(record, spend, state.limits.zone()));
     let name = if blocked { "blocked_users" } else { "unblocked_users" };
     Ok(HttpResponse::Ok().json(json!({ name: rows.collect::<Vec<_>>() })))
 }
@@ -83,7 +83,11 @@ async fn set_blocked(state: &AdminState, req: &HttpRequest, payload: web::Payloa
 async fn info(state: web::Data<AdminState>, req: HttpRequest) -> Answer {
     let record = found(&state, &req, CUSTOMER, "end_user_id")?;
     let spend = spend_of(&state, std::slice::from_ref(&record)).await?;
-    Ok(HttpResponse::Ok().json(row(&record, spend.first().copied().unwrap_or(NanoUsd::ZERO))))
+    Ok(HttpResponse::Ok().json(row(
+        &record,
+        spend.first().copied().unwrap_or(NanoUsd::ZERO),
+        state.limits.zone(),
+    )))
 }
 
 /// `GET /customer/list`.

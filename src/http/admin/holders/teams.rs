@@ -35,7 +35,8 @@ async fn new(state: web::Data<AdminState>, req: HttpRequest, payload: web::Paylo
 /// `POST /team/update`.
 async fn change(state: web::Data<AdminState>, req: HttpRequest, payload: web::Payload) -> Answer {
     let (record, spend) = update(&state, &req, payload, TEAM).await?;
-    Ok(HttpResponse::Ok().json(json!({"team_id": record.id, "data": row(&record, spend)})))
+    Ok(HttpResponse::Ok()
+        .json(json!({"team_id": record.id, "data": row(&record, spend, state.limits.zone())})))
 }
 
 /// `POST /team/delete {"team_ids": […]}`: with all their keys, which would be without limits otherwise.
@@ -79,7 +80,7 @@ async fn set_blocked(state: &AdminState, req: &HttpRequest, payload: web::Payloa
     fields.finish()?;
     let patch = HolderPatch { blocked: Some(blocked), ..HolderPatch::default() };
     let (record, spend) = change_one(state, TEAM, id.unwrap_or_default(), patch, change).await?;
-    Ok(HttpResponse::Ok().json(row(&record, spend)))
+    Ok(HttpResponse::Ok().json(row(&record, spend, state.limits.zone())))
 }
 
 /// `GET /team/info?team_id=`: the team and its keys (the newest 100).
@@ -89,13 +90,13 @@ async fn info(state: web::Data<AdminState>, req: HttpRequest) -> Answer {
     let filter = KeyFilter { team_id: Some(record.id.clone()), ..KeyFilter::default() };
     let page = state.store.list_keys(filter, 1, MAX_PAGE_SIZE).await?;
     let keys = page.keys.iter().map(|details| {
-        let mut row = show::key_row(details);
+        let mut row = show::key_row(details, state.limits.zone());
         row.insert("token".to_owned(), details.record.hash.to_string().into());
         row
     });
     Ok(HttpResponse::Ok().json(json!({
         "team_id": record.id,
-        "team_info": row(&record, spend.first().copied().unwrap_or_default()),
+        "team_info": row(&record, spend.first().copied().unwrap_or_default(), state.limits.zone()),
         "keys": keys.collect::<Vec<_>>(),
         "team_memberships": [],
     })))

@@ -1,0 +1,2 @@
+DROP INDEX spend_events_tagged;
+ALTER TABLE spend_rollups DROP COLUMN uncosted_nano;
