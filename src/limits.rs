@@ -11,7 +11,7 @@ mod seating;
 mod table;
 
 pub use access::{may_use_any, may_use_model, require_model, require_operation, wildcard_matches};
-pub use admission::Admission;
+pub use admission::{Admission, PossibleCost};
 pub use buffer::{BufferBudget, BufferedBytes};
 pub use holders::HolderDirectory;
 pub use seating::Request;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::budget::{BudgetTerms, DoesNotFit};
+use super::budget::{BudgetTerms, DoesNotFit, Misfit};
 use super::rate::{RateTerms, TooFast};
 use super::table::{Counters, StaleReading, Subject};
 use crate::domain::period::moment_text;
-use crate::domain::{EventId, NanoUsd, UnixMicros};
+use crate::domain::{Enforcement, EventId, NanoUsd, UnixMicros};
 use crate::error::{GatewayError, RateRefusal};
 
 /// A request that was let in. Dropped, it gives back what it holds. Without limits it is empty and costs nothing.
@@ -31,7 +31,18 @@ pub(super) struct Seat {
     rate: RateTerms,
     has_entered: bool,
     has_reserved: bool,
+    /// Tokens reserved, and when: they are given back to that minute.
     tokens: u64,
+    tokens_at: UnixMicros,
+}
+
+/// What a request could cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PossibleCost {
+    /// At the very most, where something bounds it.
+    pub bound: Option<NanoUsd>,
+    /// Likely, where a price is known.
+    pub likely: Option<NanoUsd>,
 }
 
 impl Admission {
@@ -105,16 +116,15 @@ impl Admission {
     ///
     /// # Errors
     /// The limit that has no room for it.
-    pub fn reserve(
-        &mut self,
-        could_cost: Option<NanoUsd>,
-        tokens: u64,
-        now: UnixMicros,
-    ) -> Result<(), GatewayError> {
+    pub fn reserve(&mut self, cost: PossibleCost, tokens: u64, now: UnixMicros) -> Result<(), GatewayError> {
         let Some(id) = self.id else { return Ok(()) };
-        let could_cost = could_cost.or(self.estimate);
+        let bound = cost.bound.or(self.estimate);
         for seat in &mut self.seats {
             if let Some(terms) = &seat.budget {
+                let could_cost = match terms.enforcement {
+                    Enforcement::Hard => bound,
+                    Enforcement::Standard => bound.or(cost.likely),
+                };
                 let reserved = seat.counters.budget.reserve(terms, id, self.began, could_cost);
                 reserved.map_err(|refusal| seat.too_dear(&refusal, could_cost))?;
                 seat.has_reserved = true;
@@ -122,7 +132,7 @@ impl Admission {
             if seat.rate.tpm.is_some() && seat.tokens == 0 {
                 let reserved = seat.counters.rate.reserve(&seat.rate, tokens, now);
                 reserved.map_err(|refusal| seat.too_fast(&refusal, now))?;
-                seat.tokens = tokens;
+                (seat.tokens, seat.tokens_at) = (tokens, now);
             }
         }
         Ok(())
@@ -136,10 +146,11 @@ impl Admission {
                 seat.counters.budget.settle(id, cost);
             }
             if seat.rate.tpm.is_some() {
-                seat.counters.rate.settle(seat.tokens, tokens, self.began, now);
+                let reserved_at = if seat.tokens == 0 { self.began } else { seat.tokens_at };
+                seat.counters.rate.settle(seat.tokens, tokens, reserved_at, now);
                 seat.tokens = 0;
             }
-            seat.leave(id, self.began, now);
+            seat.leave(id, now);
         }
     }
 
@@ -179,7 +190,7 @@ impl Drop for Admission {
     fn drop(&mut self) {
         let Some(id) = self.id else { return };
         for mut seat in self.seats.drain(..) {
-            seat.leave(id, self.began, self.began);
+            seat.leave(id, self.began);
         }
     }
 }
@@ -193,8 +204,9 @@ impl Seat {
         budget: Option<BudgetTerms>,
         rate: RateTerms,
     ) -> Self {
-        let (has_entered, has_reserved, tokens) = (false, false, 0);
-        Self { subject, name, counters, budget, rate, has_entered, has_reserved, tokens }
+        let (has_entered, has_reserved) = (false, false);
+        let (tokens, tokens_at) = (0, UnixMicros::default());
+        Self { subject, name, counters, budget, rate, has_entered, has_reserved, tokens, tokens_at }
     }
 
     fn enter(&mut self, now: UnixMicros) -> Result<(), GatewayError> {
@@ -213,12 +225,12 @@ impl Seat {
     }
 
     /// Gives back what is still held.
-    fn leave(&mut self, id: EventId, began: UnixMicros, now: UnixMicros) {
+    fn leave(&mut self, id: EventId, now: UnixMicros) {
         if std::mem::take(&mut self.has_reserved) {
             self.counters.budget.release(id);
         }
         if self.tokens > 0 {
-            self.counters.rate.settle(std::mem::take(&mut self.tokens), 0, began, now);
+            self.counters.rate.settle(std::mem::take(&mut self.tokens), 0, self.tokens_at, now);
         }
         if std::mem::take(&mut self.has_entered) {
             self.counters.rate.leave();
@@ -226,13 +238,20 @@ impl Seat {
     }
 
     fn too_dear(&self, refusal: &DoesNotFit, could_cost: Option<NanoUsd>) -> GatewayError {
-        let DoesNotFit { spent, reserved, max, resets_at, has_no_bound } = refusal;
+        let DoesNotFit { spent, reserved, max, resets_at, why } = refusal;
+        if *why == Misfit::TryAgain {
+            let reason = format!(
+                "a new period of the budget of {} began meanwhile: send the request again",
+                self.name
+            );
+            return GatewayError::Overloaded { reason: reason.into(), retry_after: Duration::from_secs(1) };
+        }
         let mut text =
             format!("Budget has been exceeded! {} Current cost: {spent}, Max budget: {max}", self.name);
         if reserved.0 > 0 {
             text.push_str(&format!(", reserved by requests in flight: {reserved}"));
         }
-        if *has_no_bound {
+        if *why == Misfit::NoBound {
             text = format!(
                 "{} has a hard budget ({spent} of {max} spent), and nothing bounds what this request could cost: \
                  set bedgate_settings.budgets.estimate_without_bound to let such requests in",

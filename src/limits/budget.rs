@@ -9,14 +9,21 @@
 //! * `pending` is one entry for each request of this instance that the database does not hold yet: what was reserved
 //!   for it while it is in flight, and what it cost once it has ended.
 //!
-//! A request is in `pending` from its admission until the ledger has shipped its event; at that moment
-//! ([`BudgetCounter::shipped`]) its cost moves from `pending` to `stored`. No read of the database may overlap a
-//! shipping ([`BudgetCounter::read`]), so `stored` holds exactly what is not in `pending`: nothing counts twice,
-//! nothing is forgotten. (Should the database take a batch and its answer be lost, that batch counts twice until it
-//! is shipped again: too strict for seconds, never too lax.) Events of earlier processes are not in `pending`: they
-//! are shipped before the gateway serves.
+//! | event | moves |
+//! |---|---|
+//! | admission | what the request could cost into `pending` (reserved) |
+//! | the answer's end | `pending` becomes what it did cost (unshipped) |
+//! | shipped | from `pending` to `recent`: the database has it, the last reading had not |
+//! | read | `stored` is what the database says; `recent` loses what was shipped before the reading began |
 //!
-//! Requests count towards the window in which they began. A request whose cost stays unknown counts as its estimate, if
+//! So nothing is forgotten, and nothing counts twice but what is shipped while a reading is under way: too strict until
+//! the next reading, never too lax. (Readings and shippings wait for one another a little, so that this is rare.) The
+//! same holds for a batch that the database took without its answer coming through. Events of earlier processes are not
+//! in `pending`: they are shipped before the gateway serves.
+//!
+//! Requests count towards the window in which they began, and a window that has ended does not come back: a request that
+//! is still being received then is refused by a hard budget, to be sent again, since nobody counts for its window any
+//! more. A request whose cost stays unknown counts as its estimate, if
 //! it has one, else as nothing: the database keeps the estimate beside the missing cost and adds it to what it says was
 //! spent, so this outlives the process and holds on every instance, until the event is priced (`bedgate reprice`).
 //! What an event cost that no database will ever hold (the journal was full, and the gateway serves all the same) is
@@ -24,7 +31,7 @@
 //!
 //! One lock a counter, held for a few additions: the sum and the decision are one step, whatever the concurrency.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::domain::period::{Period, Window};
@@ -79,9 +86,24 @@ pub struct DoesNotFit {
     pub max: NanoUsd,
     /// When spend starts anew.
     pub resets_at: Option<UnixMicros>,
-    /// The budget is hard, and nothing bounds what the request could cost.
-    pub has_no_bound: bool,
+    /// What else is the matter.
+    pub why: Misfit,
 }
+
+/// Why a request does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// There is no room for it.
+    NoRoom,
+    /// The budget is hard, and nothing bounds what the request could cost.
+    NoBound,
+    /// The budget is hard, and its window ended before the request was whole, or what was spent is not known at the
+    /// moment: it may be sent again.
+    TryAgain,
+}
+
+/// By what a counter counts: another duration, day or reset makes other windows.
+type CountedBy = (Option<Period>, UnixMicros, Option<SpendReset>);
 
 /// A reading of the database that a budget is in want of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +123,11 @@ pub struct BudgetCounter(Mutex<Tally>);
 #[derive(Debug)]
 struct Tally {
     window: Window,
+    counted_by: CountedBy,
     opening: i64,
     stored: i64,
+    /// Of the window, shipped after the last reading began: the step of the shipping, and how much.
+    recent: VecDeque<(Step, i64)>,
     pending: HashMap<EventId, Pending>,
     /// Of `pending`, what began in the window: reserved, and spent but not shipped.
     reserved: i64,
@@ -110,9 +135,14 @@ struct Tally {
     /// Spent by requests of the window that the database will never hold.
     lost: i64,
     read_at: Option<UnixMicros>,
+    /// The step at which that reading began.
+    read_step: Step,
     is_known: bool,
     soft_was_noted: bool,
 }
+
+/// The order of readings and shippings: each reading takes one when it begins, each shipping when it is done.
+pub type Step = u64;
 
 #[derive(Clone, Copy, Debug)]
 struct Pending {
@@ -125,13 +155,16 @@ impl Default for BudgetCounter {
     fn default() -> Self {
         Self(Mutex::new(Tally {
             window: Window { start: UnixMicros(i64::MIN), end: None },
+            counted_by: (None, UnixMicros(0), None),
             opening: 0,
             stored: 0,
+            recent: VecDeque::new(),
             pending: HashMap::new(),
             reserved: 0,
             unshipped: 0,
             lost: 0,
             read_at: None,
+            read_step: 0,
             is_known: false,
             soft_was_noted: false,
         }))
@@ -169,15 +202,15 @@ impl BudgetCounter {
         self.tally().window.start
     }
 
-    /// Takes in what the database holds since `start`. No shipping may be under way between that reading and this
-    /// call.
-    pub fn read(&self, start: UnixMicros, stored: NanoUsd, now: UnixMicros) {
+    /// Takes in what the database held since `start`, by a reading that began at this step.
+    pub fn read(&self, start: UnixMicros, stored: NanoUsd, now: UnixMicros, step: Step) {
         let mut tally = self.tally();
-        if tally.window.start == start {
-            tally.stored = stored.0;
-            tally.read_at = Some(now);
-            tally.is_known = true;
+        if tally.window.start != start || step < tally.read_step {
+            return;
         }
+        tally.stored = stored.0;
+        tally.recent.retain(|(shipped, _)| *shipped > step);
+        (tally.read_at, tally.read_step, tally.is_known) = (Some(now), step, true);
     }
 
     /// Refuses where the budget is used up, whatever the request could cost.
@@ -188,12 +221,13 @@ impl BudgetCounter {
         let mut tally = self.tally();
         tally.turn_to(terms, now);
         match terms.max {
-            Some(max) if tally.committed() >= max.0 => Err(tally.refusal(max, false)),
+            Some(max) if tally.committed() >= max.0 => Err(tally.refusal(max, Misfit::NoRoom)),
             _ => Ok(()),
         }
     }
 
-    /// Reserves what a request that began now could cost; again, and the reservation becomes the larger of the two.
+    /// Reserves what a request that began at this moment could cost; again, and the reservation becomes the larger of
+    /// the two.
     ///
     /// # Errors
     /// It does not fit: nothing is reserved that was not before.
@@ -201,26 +235,18 @@ impl BudgetCounter {
         &self,
         terms: &BudgetTerms,
         id: EventId,
-        now: UnixMicros,
+        began: UnixMicros,
         could_cost: Option<NanoUsd>,
     ) -> Result<(), DoesNotFit> {
         let mut tally = self.tally();
-        tally.turn_to(terms, now);
+        tally.turn_to(terms, began);
         let held = tally.pending.get(&id).map(|pending| pending.amount);
         let amount = could_cost.unwrap_or_default().0.max(held.unwrap_or_default()).max(0);
         if let Some(max) = terms.max {
-            let others = tally.committed().saturating_sub(held.unwrap_or_default());
-            let fits = match terms.enforcement {
-                Enforcement::Standard => held.is_some() || others < max.0,
-                Enforcement::Hard => could_cost.is_some() && others.saturating_add(amount) <= max.0,
-            };
-            if !fits {
-                let has_no_bound = terms.enforcement == Enforcement::Hard && could_cost.is_none();
-                return Err(tally.refusal(max, has_no_bound));
-            }
+            tally.require_room(terms.enforcement, max, began, held, could_cost.map(|_| amount))?;
         }
         tally.remove(id);
-        tally.insert(id, Pending { began: now, amount, has_ended: false });
+        tally.insert(id, Pending { began, amount, has_ended: false });
         Ok(())
     }
 
@@ -238,12 +264,16 @@ impl BudgetCounter {
         self.tally().remove(id);
     }
 
-    /// The database holds the event now, and counts it with this amount.
-    pub fn shipped(&self, id: EventId, counted: NanoUsd) {
+    /// The database holds the event since this step, and counts it with this amount.
+    pub fn shipped(&self, id: EventId, counted: NanoUsd, step: Step) {
         let mut tally = self.tally();
         let Some(pending) = tally.remove(id) else { return };
-        if pending.began >= tally.window.start {
-            tally.stored = tally.stored.saturating_add(counted.0);
+        if pending.began < tally.window.start {
+            return;
+        }
+        match tally.recent.back_mut() {
+            Some((last, amount)) if *last == step => *amount = amount.saturating_add(counted.0),
+            _ => tally.recent.push_back((step, counted.0)),
         }
     }
 
@@ -285,7 +315,8 @@ impl BudgetCounter {
 
 impl Tally {
     fn spent(&self) -> i64 {
-        let of_this_instance = self.unshipped.saturating_add(self.lost);
+        let recent: i64 = self.recent.iter().map(|(_, amount)| *amount).fold(0, i64::saturating_add);
+        let of_this_instance = self.unshipped.saturating_add(self.lost).saturating_add(recent);
         self.opening.saturating_add(self.stored).saturating_add(of_this_instance)
     }
 
@@ -293,21 +324,50 @@ impl Tally {
         self.spent().saturating_add(self.reserved)
     }
 
-    fn refusal(&self, max: NanoUsd, has_no_bound: bool) -> DoesNotFit {
+    /// Whether a request fits that began at this moment, could cost so much at the most, and holds so much already.
+    fn require_room(
+        &self,
+        enforcement: Enforcement,
+        max: NanoUsd,
+        began: UnixMicros,
+        held: Option<i64>,
+        amount: Option<i64>,
+    ) -> Result<(), DoesNotFit> {
+        let others = self.committed().saturating_sub(held.unwrap_or_default());
+        let misfit = match (enforcement, amount) {
+            (Enforcement::Standard, _) => (held.is_none() && others >= max.0).then_some(Misfit::NoRoom),
+            (Enforcement::Hard, None) => Some(Misfit::NoBound),
+            (Enforcement::Hard, Some(amount)) if began < self.window.start => {
+                // It holds what its own window had room for, or nothing.
+                (held != Some(amount)).then_some(Misfit::TryAgain)
+            }
+            (Enforcement::Hard, Some(_)) if !self.is_known => Some(Misfit::TryAgain),
+            (Enforcement::Hard, Some(amount)) => {
+                (others.saturating_add(amount) > max.0).then_some(Misfit::NoRoom)
+            }
+        };
+        misfit.map_or(Ok(()), |why| Err(self.refusal(max, why)))
+    }
+
+    fn refusal(&self, max: NanoUsd, why: Misfit) -> DoesNotFit {
         DoesNotFit {
             spent: NanoUsd(self.spent()),
             reserved: NanoUsd(self.reserved),
             max,
             resets_at: self.window.end,
-            has_no_bound,
+            why,
         }
     }
 
-    /// Goes on to the window that holds this moment. What others spent in a later one is nothing as long as the
-    /// database has not been asked; an earlier one is unknown.
+    /// Goes on to the window that holds this moment, unless that one has ended. What others spent in a later one is
+    /// nothing as long as the database has not been asked; an earlier one, by other terms, is unknown.
     fn turn_to(&mut self, terms: &BudgetTerms, now: UnixMicros) {
         let (window, opening) = terms.window(now);
-        self.opening = opening.0;
+        let counted_by = (terms.period, terms.set_at, terms.reset);
+        if window.start < self.window.start && counted_by == self.counted_by {
+            return;
+        }
+        (self.opening, self.counted_by) = (opening.0, counted_by);
         if window.start == self.window.start {
             self.window = window;
             return;
@@ -316,6 +376,7 @@ impl Tally {
         self.window = window;
         (self.stored, self.read_at, self.soft_was_noted) = (0, None, false);
         (self.reserved, self.unshipped, self.lost) = (0, 0, 0);
+        self.recent.clear();
         let pending = std::mem::take(&mut self.pending);
         for (id, pending) in pending {
             self.insert(id, pending);

@@ -23,6 +23,14 @@ fn terms(max: i64, enforcement: Enforcement) -> BudgetTerms {
     }
 }
 
+/// A counter whose database says that nothing was spent.
+fn counter(terms: &BudgetTerms) -> BudgetCounter {
+    let counter = BudgetCounter::default();
+    let wanted = counter.wants_reading(terms, NOW).unwrap();
+    counter.read(wanted.since, NanoUsd::ZERO, NOW, 0);
+    counter
+}
+
 fn id(number: u128) -> EventId {
     EventId(Uuid::from_u128(number))
 }
@@ -41,13 +49,14 @@ fn a_standard_budget_lets_in_while_less_than_all_of_it_is_spent_or_reserved() {
 
 #[test]
 fn a_hard_budget_lets_in_what_fits_at_its_worst() {
-    let (counter, terms) = (BudgetCounter::default(), terms(10, Enforcement::Hard));
+    let terms = terms(10, Enforcement::Hard);
+    let counter = counter(&terms);
     assert!(counter.reserve(&terms, id(1), NOW, Some(NanoUsd(6))).is_ok());
     assert!(counter.reserve(&terms, id(2), NOW, Some(NanoUsd(5))).is_err());
     assert!(counter.reserve(&terms, id(1), NOW, Some(NanoUsd(11))).is_err());
     assert!(counter.reserve(&terms, id(1), NOW, Some(NanoUsd(7))).is_ok());
     assert!(counter.reserve(&terms, id(2), NOW, Some(NanoUsd(3))).is_ok());
-    assert!(counter.reserve(&terms, id(3), NOW, None).unwrap_err().has_no_bound);
+    assert_eq!(counter.reserve(&terms, id(3), NOW, None).unwrap_err().why, Misfit::NoBound);
 }
 
 #[test]
@@ -57,26 +66,72 @@ fn what_is_shipped_counts_once_and_what_others_spent_counts_too() {
     counter.settle(id(1), NanoUsd(30));
     assert_eq!(counter.spent(&terms, NOW).0.0, 30);
     let start = counter.wants_reading(&terms, NOW).unwrap().since;
-    counter.read(start, NanoUsd(7), NOW);
+    counter.read(start, NanoUsd(7), NOW, 1);
     assert_eq!(counter.spent(&terms, NOW).0.0, 37);
-    counter.shipped(id(1), NanoUsd(30));
+    counter.shipped(id(1), NanoUsd(30), 2);
     assert_eq!(counter.spent(&terms, NOW).0.0, 37);
-    counter.read(start, NanoUsd(41), NOW);
+    counter.read(start, NanoUsd(41), NOW, 3);
     assert_eq!(counter.spent(&terms, NOW).0.0, 41);
-    counter.shipped(id(1), NanoUsd(30));
+    counter.shipped(id(1), NanoUsd(30), 4);
     assert_eq!(counter.spent(&terms, NOW).0.0, 41);
+}
+
+#[test]
+fn what_is_shipped_while_a_reading_is_under_way_is_never_forgotten() {
+    let terms = terms(100, Enforcement::Standard);
+    let counter = counter(&terms);
+    let start = counter.window_start();
+    for (number, cost) in [(1, 30), (2, 20)] {
+        counter.reserve(&terms, id(number), NOW, Some(NanoUsd(cost))).unwrap();
+        counter.settle(id(number), NanoUsd(cost));
+    }
+    // Readings begin at the steps 1, 3 and 5; the first event is shipped at step 2, the second at step 4.
+    counter.shipped(id(1), NanoUsd(30), 2);
+    counter.read(start, NanoUsd(30), NOW, 1);
+    assert_eq!(
+        counter.spent(&terms, NOW).0.0,
+        80,
+        "the first counts twice: too strict, until the next reading"
+    );
+    counter.shipped(id(2), NanoUsd(20), 4);
+    counter.read(start, NanoUsd(50), NOW, 5);
+    assert_eq!(counter.spent(&terms, NOW).0.0, 50);
+    counter.read(start, NanoUsd(30), NOW, 3);
+    assert_eq!(counter.spent(&terms, NOW).0.0, 50, "a reading that took long takes nothing back");
+}
+
+#[test]
+fn a_window_that_has_ended_does_not_come_back() {
+    let terms = BudgetTerms { period: Period::parse("1h"), ..terms(10, Enforcement::Hard) };
+    let counter = counter(&terms);
+    let later = UnixMicros(NOW.0 + 3_600_000_000);
+    counter.reserve(&terms, id(1), NOW, Some(NanoUsd(2))).unwrap();
+    counter.reserve(&terms, id(2), later, Some(NanoUsd(9))).unwrap();
+    let late = counter.reserve(&terms, id(3), NOW, Some(NanoUsd(1))).unwrap_err();
+    assert_eq!(
+        late.why,
+        Misfit::TryAgain,
+        "its window has ended, and what was spent in it is not known any more"
+    );
+    assert!(counter.reserve(&terms, id(1), NOW, Some(NanoUsd(2))).is_ok(), "it holds as much already");
+    assert!(counter.reserve(&terms, id(1), NOW, Some(NanoUsd(3))).is_err());
+    assert!(counter.reserve(&terms, id(4), later, Some(NanoUsd(2))).is_err(), "the new window still counts");
+    assert!(counter.reserve(&terms, id(4), later, Some(NanoUsd(1))).is_ok());
 }
 
 #[test]
 fn what_is_lost_counts_until_its_window_ends_and_no_reading_takes_it_away() {
     let counter = BudgetCounter::default();
     let terms = BudgetTerms { period: Period::parse("1h"), ..terms(100, Enforcement::Hard) };
+    let wanted = counter.wants_reading(&terms, NOW).unwrap();
+    assert_eq!(wanted, WantedReading { since: wanted.since, is_first: true, is_known: false });
+    let early = counter.reserve(&terms, id(1), NOW, Some(NanoUsd(60))).unwrap_err();
+    assert_eq!(early.why, Misfit::TryAgain, "nobody knows yet what is left");
+    counter.read(wanted.since, NanoUsd(0), NOW, 0);
     counter.reserve(&terms, id(1), NOW, Some(NanoUsd(60))).unwrap();
     counter.settle(id(1), NanoUsd(50));
     counter.lost(id(1));
-    let wanted = counter.wants_reading(&terms, NOW).unwrap();
-    assert_eq!(wanted, WantedReading { since: wanted.since, is_first: true, is_known: false });
-    counter.read(wanted.since, NanoUsd(7), NOW);
+    counter.read(wanted.since, NanoUsd(7), NOW, 1);
     assert_eq!(counter.spent(&terms, NOW).0.0, 57);
     assert!(counter.has_pending(), "to forget the counter would be to forget the money");
     assert!(counter.reserve(&terms, id(2), NOW, Some(NanoUsd(44))).is_err());
@@ -87,16 +142,16 @@ fn what_is_lost_counts_until_its_window_ends_and_no_reading_takes_it_away() {
 
 #[test]
 fn a_new_window_starts_at_nothing_and_late_ends_count_in_theirs() {
-    let counter = BudgetCounter::default();
     let terms = BudgetTerms { period: Period::parse("1h"), ..terms(10, Enforcement::Hard) };
+    let counter = counter(&terms);
     let later = UnixMicros(NOW.0 + 3_600_000_000);
     counter.reserve(&terms, id(1), NOW, Some(NanoUsd(10))).unwrap();
     assert!(counter.check(&terms, NOW).is_err());
     counter.reserve(&terms, id(2), later, Some(NanoUsd(10))).unwrap();
     counter.settle(id(1), NanoUsd(10));
     counter.settle(id(2), NanoUsd(4));
-    counter.shipped(id(1), NanoUsd(10));
-    counter.shipped(id(2), NanoUsd(4));
+    counter.shipped(id(1), NanoUsd(10), 1);
+    counter.shipped(id(2), NanoUsd(4), 2);
     assert_eq!(counter.spent(&terms, later).0.0, 4);
 }
 
@@ -104,7 +159,7 @@ fn a_new_window_starts_at_nothing_and_late_ends_count_in_theirs() {
 fn a_reset_by_hand_begins_a_window_of_its_own() {
     let counter = BudgetCounter::default();
     let before = BudgetTerms { carried: NanoUsd(3), ..terms(10, Enforcement::Standard) };
-    counter.read(counter.wants_reading(&before, NOW).unwrap().since, NanoUsd(7), NOW);
+    counter.read(counter.wants_reading(&before, NOW).unwrap().since, NanoUsd(7), NOW, 1);
     assert!(counter.check(&before, NOW).is_err());
     let reset = SpendReset { at: NOW, to: NanoUsd(2) };
     let after = BudgetTerms { reset: Some(reset), ..before };
@@ -126,7 +181,7 @@ fn a_soft_budget_is_noted_once_a_window() {
 #[test]
 fn under_threads_a_hard_budget_is_never_exceeded_by_a_nano_dollar() {
     for (enforcement, most) in [(Enforcement::Hard, 1_000), (Enforcement::Standard, 1_000 + 93)] {
-        let counter = Arc::new(BudgetCounter::default());
+        let counter = Arc::new(counter(&terms(1_000, enforcement)));
         let spent = Arc::new(AtomicI64::new(0));
         let threads: Vec<_> = (0..8_u128)
             .map(|thread| {
@@ -138,7 +193,7 @@ fn under_threads_a_hard_budget_is_never_exceeded_by_a_nano_dollar() {
                         if counter.reserve(&terms, id, NOW, Some(NanoUsd(worst))).is_ok() {
                             spent.fetch_add(worst, Ordering::SeqCst);
                             counter.settle(id, NanoUsd(worst));
-                            counter.shipped(id, NanoUsd(worst));
+                            counter.shipped(id, NanoUsd(worst), 1);
                         }
                     }
                 })
@@ -156,7 +211,8 @@ proptest! {
     fn the_sum_is_that_of_a_plain_model_and_never_negative(
         steps in prop::collection::vec((0_u8..5, 0_u128..6, 0_i64..40), 1..120)
     ) {
-        let (counter, terms) = (BudgetCounter::default(), terms(100, Enforcement::Hard));
+        let terms = terms(100, Enforcement::Hard);
+        let counter = counter(&terms);
         let mut open: HashMap<u128, i64> = HashMap::new();
         let mut ended: HashMap<u128, i64> = HashMap::new();
         let mut stored = 0;
@@ -176,7 +232,7 @@ proptest! {
                     if cost > 0 { ended.insert(number, cost); }
                 },
                 3 => if let Some(cost) = ended.remove(&number) {
-                    counter.shipped(id(number), NanoUsd(cost));
+                    counter.shipped(id(number), NanoUsd(cost), 1);
                     stored += cost;
                 },
                 _ => if open.remove(&number).is_some() { counter.release(id(number)); },

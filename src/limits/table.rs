@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::convert::Infallible;
 use std::hash::{Hash as _, Hasher as _};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::RwLock;
 use tokio::time::MissedTickBehavior;
 
-use super::budget::{BudgetCounter, BudgetTerms, WantedReading};
+use super::budget::{BudgetCounter, BudgetTerms, Step, WantedReading};
 use super::holders::HolderDirectory;
 use super::rate::{RateCounter, RateTerms};
 use crate::config::BudgetsConfig;
@@ -33,7 +33,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long it waits where an older reading is there: a database that is well answers in a few milliseconds, so that
 /// also a budget that was idle for long starts from a fresh reading; one that hangs costs each request this once.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// After a failed reading none is tried for this long.
+/// How long a shipping waits for readings: beyond that, what it ships may count twice until the next reading.
+const SHIPPING_PATIENCE: Duration = Duration::from_millis(250);
+/// After a failed reading of a counter none is tried for it for this long.
 const RETRY_MICROS: i64 = 1_000_000;
 /// So many counters are a crowd: those not in use are forgotten soon, and customers that nobody made get none.
 const CROWD: usize = 100_000;
@@ -75,6 +77,15 @@ pub struct Counters {
     /// Its rates.
     pub rate: RateCounter,
     used_at: AtomicI64,
+    /// When a reading of its budget failed.
+    failed_at: AtomicI64,
+}
+
+impl Counters {
+    fn failed_lately(&self, now: UnixMicros) -> bool {
+        let failed_at = self.failed_at.load(Ordering::Relaxed);
+        failed_at != 0 && now.0.saturating_sub(failed_at) < RETRY_MICROS
+    }
 }
 
 /// Everybody's counters.
@@ -88,9 +99,10 @@ pub struct LimitTable {
     store: Store,
     shards: [Mutex<HashMap<Subject, Arc<Counters>>>; SHARDS],
     live: AtomicUsize,
-    /// Held while events are shipped; shared by readings, so that none overlaps a shipping.
+    /// Held while events are shipped; shared by readings, so that they rarely overlap a shipping.
     shipping: RwLock<()>,
-    failed_at: AtomicI64,
+    /// Orders readings and shippings ([`Step`]).
+    steps: AtomicU64,
     /// The database lets readings wait: no request waits for one that has an older reading.
     is_slow: AtomicBool,
     /// While it does, the next reading may be tried from this moment on.
@@ -128,7 +140,7 @@ impl LimitTable {
             shards: std::array::from_fn(|_| Mutex::default()),
             live: AtomicUsize::new(0),
             shipping: RwLock::new(()),
-            failed_at: AtomicI64::new(i64::MIN),
+            steps: AtomicU64::new(0),
             is_slow: AtomicBool::new(false),
             next_try: AtomicI64::new(i64::MIN),
         }
@@ -219,8 +231,9 @@ impl LimitTable {
     ///
     /// What this instance spends counts at once either way; an old reading only misses what others spent since.
     pub(super) async fn refresh(self: &Arc<Self>, stale: Vec<StaleReading>, now: UnixMicros) {
-        let failed_lately = now.0.saturating_sub(self.failed_at.load(Ordering::Relaxed)) < RETRY_MICROS;
-        if stale.is_empty() || failed_lately {
+        let mut stale = stale;
+        stale.retain(|reading| !reading.counters.failed_lately(now));
+        if stale.is_empty() {
             return;
         }
         let any = |is: fn(&WantedReading) -> bool| stale.iter().any(|reading| is(&reading.wanted));
@@ -253,7 +266,8 @@ impl LimitTable {
         let reading = tokio::time::timeout(READ_TIMEOUT, self.read(stale)).await;
         if !matches!(reading, Ok(Ok(()))) {
             self.is_slow.store(true, Ordering::Relaxed);
-            self.failed_at.store(UnixMicros::now().0, Ordering::Relaxed);
+            let now = UnixMicros::now().0;
+            stale.iter().for_each(|reading| reading.counters.failed_at.store(now, Ordering::Relaxed));
             log::warn!("what was spent elsewhere cannot be read now; budgets count what is known here");
         }
     }
@@ -264,16 +278,20 @@ impl LimitTable {
             of: reading.subject.spend_of(),
             since: reading.wanted.since,
         };
-        let now = UnixMicros::now();
+        let (now, step) = (UnixMicros::now(), self.next_step());
         let sums = self.store.spent_since(stale.iter().map(ask).collect()).await?;
         for (reading, sum) in stale.iter().zip(sums) {
-            reading.counters.budget.read(reading.wanted.since, sum.counted(), now);
+            reading.counters.budget.read(reading.wanted.since, sum.counted(), now, step);
         }
         self.is_slow.store(false, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Ships events by `work`, and moves those that are shipped from what is pending to what is stored.
+    fn next_step(&self) -> Step {
+        self.steps.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Ships events by `work`, and moves those that are shipped from what is pending to what the database has.
     ///
     /// # Errors
     /// Those of `work`.
@@ -282,20 +300,22 @@ impl LimitTable {
         events: &[SpendEvent],
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let _no_reading = self.shipping.write().await;
+        // A slow reading must not hold up the ledger.
+        let _no_reading = tokio::time::timeout(SHIPPING_PATIENCE, self.shipping.write()).await;
         let done = work.await?;
         if self.live.load(Ordering::Relaxed) > 0 {
-            events.iter().for_each(|event| self.shipped(event));
+            let step = self.next_step();
+            events.iter().for_each(|event| self.shipped(event, step));
         }
         Ok(done)
     }
 
-    fn shipped(&self, SpendEvent { begun, ended }: &SpendEvent) {
+    fn shipped(&self, SpendEvent { begun, ended }: &SpendEvent, step: Step) {
         // As `Spent::counted` has it.
         let counted = ended.cost.or(begun.estimate).unwrap_or_default();
         let tell = |subject: &Subject| {
             if let Some(counters) = self.existing(subject) {
-                counters.budget.shipped(begun.id, counted);
+                counters.budget.shipped(begun.id, counted, step);
             }
         };
         tell(&Subject::Gateway);

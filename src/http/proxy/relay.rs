@@ -9,6 +9,7 @@ use crate::error::GatewayError;
 use crate::event::Begun;
 use crate::http::Worker;
 use crate::limits::Admission;
+use crate::limits::PossibleCost;
 use crate::limits::cost_bound::{CostQuestion, could_cost, is_free, likely_tokens};
 use crate::meter::{Account, Ending, Opening, Place};
 use crate::operation::headers::{is_named_in_connection, may_forward};
@@ -152,8 +153,11 @@ impl Attempts<'_> {
             body: &admitted.body.bytes,
             asks_for_more: asks_for_more(admitted.request.headers()),
         };
-        let could_cost = could_cost(self.worker.shared.prices, &price_query(route), &question);
-        admission.reserve(could_cost, likely_tokens(&admitted.facts), UnixMicros::now())
+        let cost = PossibleCost {
+            bound: could_cost(self.worker.shared.prices, &price_query(route), &question),
+            likely: estimate(admitted, route, self.worker, &admitted.facts),
+        };
+        admission.reserve(cost, likely_tokens(&admitted.facts), UnixMicros::now())
     }
 
     async fn next_route(&self) -> Result<Route, RouteError> {
