@@ -2,14 +2,18 @@
 
 import json
 import os
+import shutil
+import signal
 import socket
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from harness.asking import CONVERSE, INVOKE_CLAUDE, deployment, model_list
-from harness.clients import curl, curl_json, frames
+from harness.clients import curl, curl_json, frames, raw_post
 from harness.http2 import Http2Client
 from harness.simulator import fault, sha256
 from harness.spend import outcome
@@ -70,7 +74,7 @@ def test_a_body_of_20_mib_arrives_as_it_was_sent(gateway, key, slow_simulator):
     assert len(body) > 20 << 20
     with slow_simulator.recording() as upstream:
         answer = curl_json(f"{gateway.base}/model/my-claude/invoke", key, body, H2C)
-    assert answer.status == 200, answer.body
+    assert (answer.status, answer.http_version) == (200, "2"), answer.body
     assert upstream.one().body_sha256 == sha256(body)
 
 
@@ -259,7 +263,7 @@ def test_what_http2_forbids_is_refused_and_nothing_forwarded(gateway, key, slow_
         client.until(lambda: client.closed or client.streams[number].is_over)
         upstream.nothing()
     stream = client.streams[number]
-    assert client.goaways or stream.reset == PROTOCOL_ERROR or stream.status == 400, stream
+    assert client.closed or stream.reset == PROTOCOL_ERROR or stream.status == 400, stream
 
 
 def test_two_lengths_are_refused(gateway, key, slow_simulator, client):
@@ -337,3 +341,48 @@ def test_invariant_10_a_stop_says_goaway_and_streams_finish(spawn_gateway, slow_
             stopping.join(10)
         assert running.popen.returncode == 0, running.errors()[-2000:]
         assert running.unshipped() == []
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2"])
+def test_what_outlasts_the_grace_is_cut_and_recorded(spawn_gateway, slow_simulator, version):
+    """Also where the client takes nothing: the end of its event is written, and the exit is clean."""
+    config = model_list(
+        deployment("my-claude"), bedgate_settings={"server": {"lame_duck": 0, "shutdown_grace": "1s"}}
+    )
+    silent = fault("stall-in-stream.3.30000", model="claude-3-5-sonnet")
+    data_dir = Path(tempfile.mkdtemp(prefix="bedgate-cut-")) / "data"
+    with slow_simulator.faults(silent):
+        with spawn_gateway(config=config, upstream=slow_simulator, data_dir=data_dir) as running:
+            key = running.generate_key()
+            if version == "HTTP/2":
+                client = Http2Client(running.port)
+                number = client.ask(STREAM_PATH, CONVERSE, key, [("x-litellm-call-id", "cut-1")])
+                client.until(lambda: len(client.streams[number].data) > 0)
+                connection = client.socket
+            else:
+                connection = socket.create_connection(("127.0.0.1", running.port), timeout=10)
+                connection.sendall(raw_post(STREAM_PATH, key, CONVERSE, "x-litellm-call-id: cut-1"))
+                connection.recv(10)
+            with connection:
+                began = time.monotonic()
+                assert running.terminate() == 0, running.errors()[-2000:]
+                assert time.monotonic() - began < 6
+    with spawn_gateway(config=config, upstream=slow_simulator, data_dir=data_dir) as running:
+        assert outcome(running.event("cut-1")) == "client_gone"
+    shutil.rmtree(data_dir.parent)
+
+
+def test_a_second_signal_does_not_wait(spawn_gateway, slow_simulator):
+    config = model_list(deployment("my-claude"), bedgate_settings={"server": {"lame_duck": 0, "shutdown_grace": "25s"}})
+    silent = fault("stall-in-stream.3.30000", model="claude-3-5-sonnet")
+    with slow_simulator.faults(silent), spawn_gateway(config=config, upstream=slow_simulator) as running:
+        key = running.generate_key()
+        with Http2Client(running.port) as client:
+            number = client.ask(STREAM_PATH, CONVERSE, key)
+            client.until(lambda: len(client.streams[number].data) > 0)
+            running.popen.send_signal(signal.SIGTERM)
+            client.until(lambda: bool(client.goaways))
+            began = time.monotonic()
+            running.popen.send_signal(signal.SIGTERM)
+            assert running.wait() == 0
+            assert time.monotonic() - began < 4
