@@ -1,7 +1,5 @@
 //! The commands: `serve`, `check`, `migrate`, `import-litellm`, `reprice`, `demo`, `healthcheck`, and the simulator alone.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +14,7 @@ use crate::store::Store;
 use crate::telemetry;
 
 mod demo;
+mod health;
 mod import_litellm;
 mod reprice;
 
@@ -23,8 +22,6 @@ mod reprice;
 const EXIT_USAGE: u8 = 64;
 /// The gateway could not serve, or could not ship what it owes (`EX_SOFTWARE`).
 const EXIT_FAILURE: u8 = 70;
-/// A container's health check must answer by then.
-const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A gateway in front of Amazon Bedrock: native requests, virtual keys, exact spend.
 #[derive(Debug, Parser)]
@@ -116,6 +113,15 @@ struct ServeOptions {
     /// Where the journal, the lock and SQLite are [default: data]
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// PEM file of the certificate for TLS, read again when it changes
+    #[arg(long, alias = "ssl_certfile_path")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key
+    #[arg(long, alias = "ssl_keyfile_path")]
+    tls_key: Option<PathBuf>,
+    /// A port of its own for TLS; 0 takes a free one [default: the one port speaks TLS and nothing else]
+    #[arg(long)]
+    tls_port: Option<u16>,
 }
 
 #[derive(Debug, Args)]
@@ -165,9 +171,13 @@ impl Cli {
             | Command::Reprice { config, .. } => Some(config),
             Command::Demo { .. } | Command::Healthcheck { .. } | Command::Simulator(_) => None,
         };
+        let mut environment = Environment::of_process();
+        if let Command::Serve(options) = &self.command {
+            options.put_into(&mut environment);
+        }
         let config = match path {
             None => Config::default(),
-            Some(path) => config::load(path.as_deref(), &Environment::of_process()).map_err(|faults| {
+            Some(path) => config::load(path.as_deref(), &environment).map_err(|faults| {
                 eprintln!("{faults}");
                 ExitCode::from(EXIT_USAGE)
             })?,
@@ -215,13 +225,26 @@ impl Prepared {
                 telemetry::start(false);
                 in_system(demo::run(port, simulator_port))
             }
-            Command::Healthcheck { port } => healthcheck(port),
+            Command::Healthcheck { port } => health::check(port),
             Command::Simulator(options) => simulate(options),
         }
     }
 }
 
 impl ServeOptions {
+    /// What the configuration checks together goes before its variables, and so is checked with the rest.
+    fn put_into(&self, environment: &mut Environment) {
+        let files = [("BEDGATE_TLS_CERT", &self.tls_cert), ("BEDGATE_TLS_KEY", &self.tls_key)];
+        for (name, file) in files {
+            if let Some(file) = file {
+                environment.set(name, file.to_string_lossy());
+            }
+        }
+        if let Some(port) = self.tls_port {
+            environment.set("BEDGATE_TLS_PORT", port.to_string());
+        }
+    }
+
     fn apply_to(self, config: &mut Config) {
         let server = &mut config.server;
         server.host = self.host.or_else(|| server.host.take());
@@ -245,7 +268,9 @@ fn in_system(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCod
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     warn_of(&config);
     let application = Application::build(config).await?;
-    println!("listening on {}", application.url());
+    for url in application.urls() {
+        println!("listening on {url}");
+    }
     run(application).await
 }
 
@@ -294,32 +319,6 @@ async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
         println!("migrated: {name}");
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn healthcheck(port: u16) -> ExitCode {
-    match ask_for_health(port) {
-        Ok(head) if head.starts_with("HTTP/1.1 200") => ExitCode::SUCCESS,
-        Ok(head) => {
-            eprintln!("not ready: {}", head.lines().next().unwrap_or_default());
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("not ready: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn ask_for_health(port: u16) -> std::io::Result<String> {
-    let address =
-        ("127.0.0.1", port).to_socket_addrs()?.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
-    let mut connection = TcpStream::connect_timeout(&address, HEALTHCHECK_TIMEOUT)?;
-    connection.set_read_timeout(Some(HEALTHCHECK_TIMEOUT))?;
-    connection
-        .write_all(b"GET /health/readiness HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    connection.take(64 * 1024).read_to_string(&mut answer)?;
-    Ok(answer)
 }
 
 fn simulate(command: SimulatorCommand) -> ExitCode {

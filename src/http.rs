@@ -23,6 +23,7 @@ use crate::telemetry::{self, AccessLine};
 use crate::upstream::UpstreamClient;
 
 pub mod admin;
+pub mod listen;
 pub mod ops;
 pub mod proxy;
 

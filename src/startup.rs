@@ -1,7 +1,7 @@
 //! Builds the house, downstream first, serves, and stops in order. The only place that knows everybody.
 
 use std::cell::RefCell;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::{Condition, from_fn};
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use anyhow::Context as _;
 use tokio::time::Instant;
 
@@ -18,6 +18,7 @@ use crate::config::{AccessLog, Config, IdentityConfig, WhenJournalFull};
 use crate::domain::{KeyHash, NanoUsd, UnixMicros};
 use crate::event::Payer;
 use crate::http::admin::AdminState;
+use crate::http::listen::{self, Certificate, Connections, Socket};
 use crate::http::{self, Shared, Worker};
 use crate::journal::{DataDir, Journal, JournalOptions};
 use crate::ledger::{Drained, LedgerHandle, LedgerOptions, ShipError, SpendSink};
@@ -34,12 +35,8 @@ use crate::upstream::{self, UpstreamClient};
 
 mod stop;
 
-use stop::{OpenConnection, stop_at_signal};
+use stop::stop_at_signal;
 
-/// A client has this long to send its request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// Connections waiting to be accepted.
-const BACKLOG: u32 = 4096;
 /// How long the last events may take into the database at a stop.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a start waits until the events of a killed process are in the database.
@@ -50,8 +47,8 @@ const RECOVERY_POLL: Duration = Duration::from_millis(20);
 /// A gateway that is bound and ready to serve.
 pub struct Application {
     server: Server,
-    addresses: Vec<SocketAddr>,
-    connections: Arc<AtomicUsize>,
+    addresses: Vec<(&'static str, SocketAddr)>,
+    connections: Connections,
     shared: Arc<Shared>,
 }
 
@@ -98,8 +95,12 @@ impl Application {
         let header = config.key_header_name.clone();
         let authenticator =
             Authenticator::new(config.master_key.as_ref(), header, &config.auth, Arc::clone(&keys));
-        let listener = bind(&config)?;
-        let addresses = vec![listener.local_addr()?];
+        let sockets = bind(&config)?;
+        let mut addresses = Vec::with_capacity(sockets.len());
+        for socket in &sockets {
+            let scheme = if socket.certificate.is_some() { "https" } else { "http" };
+            addresses.push((scheme, socket.listener.local_addr()?));
+        }
         let serves_when_full = config.limits.when_journal_full == WhenJournalFull::Serve;
         let shared = Arc::new(Shared {
             losses: serves_when_full.then(|| Arc::new(Losses::new(Arc::clone(&metrics)))),
@@ -116,16 +117,15 @@ impl Application {
             handlers: AtomicUsize::new(0),
             config,
         });
-        let connections = Arc::new(AtomicUsize::new(0));
-        let server = serve(&shared, journal, credentials, tls, listener, &connections)?;
+        let connections = Connections::default();
+        let server = serve(&shared, journal, credentials, tls, sockets, &connections)?;
         Ok(Self { server, addresses, connections, shared })
     }
 
-    /// Where it listens.
+    /// Where it listens, the plain port first.
     #[must_use]
-    pub fn url(&self) -> String {
-        let address = self.addresses.first().map_or_else(String::new, ToString::to_string);
-        format!("http://{address}")
+    pub fn urls(&self) -> Vec<String> {
+        self.addresses.iter().map(|(scheme, address)| format!("{scheme}://{address}")).collect()
     }
 
     /// Makes a key that may use everything a key may use, for the demo.
@@ -257,11 +257,35 @@ async fn wait_for_recovery(ledger: &LedgerHandle) {
     }
 }
 
-fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+/// The plain port, the TLS port, or both. The certificate is read before a port is bound.
+fn bind(config: &Config) -> anyhow::Result<Vec<Socket>> {
+    let server = &config.server;
+    let certificate = server.tls.as_ref().map(Certificate::open).transpose()?;
+    let tls_port = server.tls.as_ref().and_then(|tls| tls.port);
+    let (first, second) = match (certificate, tls_port) {
+        (Some(certificate), Some(port)) => (None, Some((port, certificate))),
+        (certificate, _) => (certificate, None),
+    };
+    let mut sockets = vec![Socket { listener: listener(config, server.port)?, certificate: first }];
+    if let Some((port, certificate)) = second {
+        sockets.push(Socket { listener: listener(config, port)?, certificate: Some(certificate) });
+    }
+    Ok(sockets)
+}
+
+fn listener(config: &Config, port: u16) -> anyhow::Result<TcpListener> {
     let default_host = if config.master_key.is_some() { "0.0.0.0" } else { "127.0.0.1" };
     let host = config.server.host.as_deref().unwrap_or(default_host);
-    let address = (host.trim_matches(['[', ']']), config.server.port);
-    TcpListener::bind(address).with_context(|| format!("cannot listen on {host}:{}", config.server.port))
+    let cannot = || format!("cannot listen on {host}:{port}");
+    let addresses = (host.trim_matches(['[', ']']), port).to_socket_addrs().with_context(cannot)?;
+    let mut failure = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match listen::bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure).with_context(cannot)
 }
 
 fn serve(
@@ -269,10 +293,9 @@ fn serve(
     journal: Journal,
     credentials: Arc<CredentialTable>,
     tls: Arc<rustls::ClientConfig>,
-    listener: TcpListener,
-    connections: &Arc<AtomicUsize>,
+    sockets: Vec<Socket>,
+    connections: &Connections,
 ) -> anyhow::Result<Server> {
-    let config = shared.config.server.clone();
     let for_workers = Arc::clone(shared);
     let admin = AdminState {
         store: shared.store.clone(),
@@ -281,27 +304,15 @@ fn serve(
         authenticator: Arc::clone(&shared.authenticator),
     };
     let is_logged = shared.config.access_log != AccessLog::Off;
-    let mut server = HttpServer::new(move || {
+    let make_app = move || {
         let worker = worker(&for_workers, &journal, &credentials, &tls);
         App::new()
             .wrap(Condition::new(is_logged, from_fn(http::access_line)))
             .app_data(web::Data::new(worker))
             .app_data(web::Data::new(admin.clone()))
             .configure(http::configure)
-    })
-    .on_connect({
-        let connections = Arc::clone(connections);
-        move |_, data| drop(data.insert(OpenConnection::new(&connections)))
-    })
-    .keep_alive(config.keep_alive)
-    .client_request_timeout(HEAD_TIMEOUT)
-    .backlog(BACKLOG)
-    .shutdown_timeout(config.shutdown_grace.as_secs())
-    .disable_signals();
-    if config.workers > 0 {
-        server = server.workers(config.workers);
-    }
-    Ok(server.listen(listener)?.run())
+    };
+    Ok(listen::serve(sockets, &shared.config.server, connections, make_app)?)
 }
 
 /// What the handlers of one worker thread share; called on that thread.

@@ -59,6 +59,7 @@ class Curl:
     body: bytes
     exit_code: int
     seconds: float
+    http_version: str = ""
 
     def json(self) -> dict:
         """The body as JSON."""
@@ -83,7 +84,7 @@ def curl(*arguments: str, stdin: bytes | None = None) -> Curl:
                 "--output",
                 body,
                 "--write-out",
-                "%{http_code}",
+                "%{http_code} %{http_version}",
                 *arguments,
             ],
             input=stdin,
@@ -94,9 +95,9 @@ def curl(*arguments: str, stdin: bytes | None = None) -> Curl:
         lines = head.read_bytes().decode("latin-1").split("\r\n") if head.exists() else []
         pairs = (line.split(": ", 1) for line in lines if ": " in line)
         headers = {name.lower(): value for name, value in pairs}
-        return Curl(
-            int(done.stdout or 0), headers, body.read_bytes() if body.exists() else b"", done.returncode, seconds
-        )
+        status, _, version = done.stdout.decode().partition(" ")
+        content = body.read_bytes() if body.exists() else b""
+        return Curl(int(status or 0), headers, content, done.returncode, seconds, version)
 
 
 def curl_json(url: str, key: str | None, body: str | bytes, *more: str) -> Curl:

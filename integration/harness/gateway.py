@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import tempfile
 import urllib.error
 import urllib.request
@@ -69,6 +70,11 @@ class Gateway(Process):
     def base(self) -> str:
         """Where Bedrock's API is."""
         return f"{self.url}/bedrock"
+
+    @property
+    def tls_url(self) -> str:
+        """Where TLS is spoken, beside the plain port."""
+        return re.search(r"listening on (https://\S+)", self.output()).group(1)
 
     def call(
         self,

@@ -39,7 +39,7 @@ class Process:
         self.folder = Path(tempfile.mkdtemp(prefix="bedgate-process-"))
         self.arguments, self.env, self.cwd = arguments, clean_environment(env), cwd or self.folder
         self.output_path, self.error_path = self.folder / "stdout", self.folder / "stderr"
-        self._listening = re.compile(listening + r" (http://127\.0\.0\.1:(\d+))")
+        self._listening = re.compile(listening + r" (https?://127\.0\.0\.1:(\d+))")
         self.start()
 
     def start(self) -> None:

@@ -23,6 +23,8 @@ const MAX_AUTHORIZATION: usize = 8 * 1024;
 const MUST_BE_SIGNED: [&str; 2] = ["x-amz-", "x-amzn-bedrock-"];
 /// Of them, what others than the client add: CloudFront, to what it passes on.
 const ADDED_ON_THE_WAY: [&str; 1] = ["x-amz-cf-id"];
+/// One of these must be signed; clients that speak HTTP/2 may sign its pseudo-header.
+const HOST_HEADERS: [&str; 2] = ["host", ":authority"];
 const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 /// What an unknown access key id is checked with, so that it takes as long as a known one.
 const DUMMY_SECRET: &str = "nobody's secret, of forty characters ---";
@@ -48,7 +50,7 @@ pub struct ReceivedHead<'r> {
     pub path: &'r str,
     /// The query as it came, without the `?`.
     pub query: &'r str,
-    /// Every header, names in lower case, `host` (or h2's `:authority` under that name) among them.
+    /// Every header, names in lower case, `host` among them, and `:authority` where it came over HTTP/2.
     pub headers: Vec<(&'r str, &'r [u8])>,
 }
 
@@ -222,10 +224,12 @@ impl<'a> Written<'a> {
         if !names.is_sorted_by(|one, next| one < next) {
             return Err(incomplete("SignedHeaders must be sorted, each name once."));
         }
-        if !names.contains(&"host") {
+        if !HOST_HEADERS.iter().any(|host| names.contains(host)) {
             return Err(invalid("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."));
         }
-        single(received, "host")?;
+        for host in HOST_HEADERS {
+            single(received, host)?;
+        }
         let must_be_signed = |name: &str| {
             MUST_BE_SIGNED.iter().any(|family| name.starts_with(family)) && !ADDED_ON_THE_WAY.contains(&name)
         };

@@ -129,6 +129,40 @@ fn change_one(text: &mut String, place: usize) -> bool {
     true
 }
 
+#[test]
+fn over_http2_the_host_may_be_signed_as_the_pseudo_header_it_came_in() {
+    let host = "gateway.example:4000";
+    let without_host = Sent::usual().without("host").with(":authority", host);
+    let sent = Sent { headers: without_host.headers.clone(), ..Sent::usual() };
+    let signed = signed_by_hand(&sent);
+    assert_eq!(text_of(signed.check()), "good");
+    assert_eq!(text_of(signed.clone().with("host", host).check()), "good", "bedgate adds a host, unsigned");
+    let elsewhere = signed.clone().without(":authority").with(":authority", "elsewhere.example");
+    assert!(text_of(elsewhere.check()).contains("does not match"));
+    assert!(text_of(signed.without(":authority").check()).contains("did not arrive"));
+}
+
+/// Signs every header there is, by the book: AWS's crate adds a `host` of its own where it finds none.
+fn signed_by_hand(sent: &Sent) -> Sent {
+    let sent = sent.clone().with("x-amz-date", "20260115T120000Z");
+    let mut headers = sent.headers.clone();
+    headers.sort();
+    let names = headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";");
+    let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+    let body = hex::encode(Sha256::digest(&sent.body));
+    let path = sent.path.replace('%', "%25");
+    let canonical = format!("{}\n{path}\n{}\n{lines}\n{names}\n{body}", sent.method, sent.query);
+    let scope = "20260115/eu-central-1/bedrock/aws4_request";
+    let hashed = hex::encode(Sha256::digest(canonical));
+    let to_sign = format!("AWS4-HMAC-SHA256\n20260115T120000Z\n{scope}\n{hashed}");
+    let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(NOON as u64);
+    let key = generate_signing_key(SECRET, time, "eu-central-1", "bedrock");
+    let signature = calculate_signature(key, to_sign.as_bytes());
+    let authorization =
+        format!("AWS4-HMAC-SHA256 Credential={ID}/{scope}, SignedHeaders={names}, Signature={signature}");
+    sent.with("authorization", &authorization)
+}
+
 proptest! {
     #[test]
     fn what_awss_crate_signs_verifies_and_one_changed_byte_does_not(

@@ -71,7 +71,7 @@ pub(super) async fn run(port: u16, simulator_port: u16) -> anyhow::Result<ExitCo
         identity.secret_access_key = Some(crate::domain::Secret::new(secret.as_str()));
     }
     let application = Application::build(config).await?;
-    let url = application.url();
+    let url = application.urls().into_iter().next().unwrap_or_default();
     let key = application.make_key("demo").await?;
     print!("{}", welcome(&url, &key, &simulator.url()));
     run_application(application).await

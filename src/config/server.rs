@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::listen::{Http2Config, TlsConfig};
 use super::section::{Context, Section};
 use super::setting::Setting;
 use super::tree::Scalar;
@@ -31,6 +32,10 @@ pub struct ServerConfig {
     /// `shutdown_grace`. How long streams may go on after that. Too low cuts answers that were paid for; too
     /// high delays deployments. Kubernetes' `terminationGracePeriodSeconds` must be above both together.
     pub shutdown_grace: Duration,
+    /// TLS towards clients; `None`: not at all.
+    pub tls: Option<TlsConfig>,
+    /// `http2`. Bounds of HTTP/2 connections.
+    pub http2: Http2Config,
 }
 
 impl Default for ServerConfig {
@@ -43,6 +48,8 @@ impl Default for ServerConfig {
             keep_alive: Duration::from_secs(90),
             lame_duck: Duration::from_secs(5),
             shutdown_grace: Duration::from_secs(120),
+            tls: None,
+            http2: Http2Config::default(),
         }
     }
 }
@@ -70,15 +77,24 @@ impl ServerConfig {
         let keep_alive = section.get("keep_alive", ctx);
         let lame_duck = section.get("lame_duck", ctx);
         let shutdown_grace = section.get("shutdown_grace", ctx);
+        let tls = TlsConfig::read(&mut section, ctx);
+        let http2 = Http2Config::read(section.section("http2", ctx), ctx);
+        let port = ctx.variable("BEDGATE_PORT").or(port).unwrap_or(default.port);
+        if port != 0 && tls.as_ref().is_some_and(|tls| tls.port == Some(port)) {
+            let problem = "is the plain port, too; leave it out to speak nothing but TLS";
+            ctx.fault(&section.place.key("tls_port"), problem);
+        }
         section.refuse_rest(ctx);
         Self {
             host: ctx.variable("BEDGATE_HOST").or(host),
-            port: ctx.variable("BEDGATE_PORT").or(port).unwrap_or(default.port),
+            port,
             data_dir: ctx.variable("BEDGATE_DATA_DIR").or(data_dir).unwrap_or(default.data_dir),
             workers: workers.into(),
             keep_alive: keep_alive.unwrap_or(default.keep_alive),
             lame_duck: lame_duck.unwrap_or(default.lame_duck),
             shutdown_grace: shutdown_grace.unwrap_or(default.shutdown_grace),
+            tls,
+            http2,
         }
     }
 }

@@ -585,7 +585,9 @@ mod own_settings {
             "
 bedgate_settings:
   access_log: json
-  server: {host: 10.0.0.1, port: 80, data_dir: /d, workers: 3, keep_alive: 2m, lame_duck: 0, shutdown_grace: 1h}
+  server: {host: 10.0.0.1, port: 80, data_dir: /d, workers: 3, keep_alive: 2m, lame_duck: 0, shutdown_grace: 1h,
+    tls_cert: /c.pem, tls_key: /k.pem, tls_port: 443,
+    http2: {max_concurrent_streams: 8, max_header_list: 9KiB, stream_window: 70000, connection_window: 1MiB, ping_interval: 11, ping_timeout: 12}}
   limits: {max_body: 1MiB, max_buffered: 2MiB, max_inspected: 3MiB, max_journal: 4MiB, when_journal_full: serve, drain_timeout: 0, drain_bytes: 5MiB, body_timeout: 6}
   routing: {allow_unlisted_models: false}
   aws: {use_fips: true, use_dualstack: yes, max_connections: 7, connect_timeout: 800ms, keep_alive: 9}
@@ -602,6 +604,15 @@ bedgate_settings:
                 keep_alive: Duration::from_secs(120),
                 lame_duck: Duration::ZERO,
                 shutdown_grace: Duration::from_secs(3600),
+                tls: Some(TlsConfig { certificate: "/c.pem".into(), key: "/k.pem".into(), port: Some(443) }),
+                http2: Http2Config {
+                    max_concurrent_streams: 8,
+                    max_header_list_bytes: 9 << 10,
+                    stream_window: 70_000,
+                    connection_window: 1 << 20,
+                    ping_interval: Duration::from_secs(11),
+                    ping_timeout: Duration::from_secs(12),
+                },
             },
             limits: LimitsConfig {
                 max_body_bytes: 1 << 20,
@@ -669,6 +680,43 @@ mod budgets {
 
 mod wrong {
     use super::*;
+
+    #[test]
+    fn the_certificate_and_its_key_come_together_and_the_environment_goes_first() {
+        let yaml = "bedgate_settings: {server: {tls_cert: /file.pem, tls_key: /file.key}}";
+        let tls = |environment: &[(&str, &str)]| config(yaml, environment).server.tls.unwrap();
+        let files = |certificate: &str, key: &str, port| TlsConfig {
+            certificate: certificate.into(),
+            key: key.into(),
+            port,
+        };
+        assert_eq!(tls(&[]), files("/file.pem", "/file.key", None));
+        let of_litellm = [("SSL_CERTFILE_PATH", "/litellm.pem"), ("SSL_KEYFILE_PATH", "/litellm.key")];
+        assert_eq!(tls(&of_litellm), files("/litellm.pem", "/litellm.key", None));
+        let own =
+            [("BEDGATE_TLS_CERT", "/own.pem"), ("BEDGATE_TLS_KEY", "/own.key"), ("BEDGATE_TLS_PORT", "0")];
+        assert_eq!(tls(&[of_litellm.as_slice(), &own].concat()), files("/own.pem", "/own.key", Some(0)));
+        assert_eq!(config("", &[]).server.tls, None);
+    }
+
+    #[test]
+    fn bounds_that_http2_cannot_have_are_faults() {
+        let yaml = "
+bedgate_settings:
+  server:
+    http2: {max_concurrent_streams: 10001, max_header_list: 4GiB, stream_window: 1KiB, connection_window: 2GiB, ping_timeout: 0}
+";
+        let faults = parse(yaml, &Environment::default()).unwrap_err().to_string();
+        for key in [
+            "max_concurrent_streams",
+            "max_header_list",
+            "stream_window",
+            "connection_window",
+            "ping_timeout",
+        ] {
+            assert!(faults.contains(&format!("server.http2.{key}: expected ")), "{key}: {faults}");
+        }
+    }
 
     #[test]
     fn a_wrong_config_names_all_its_faults_at_once() {

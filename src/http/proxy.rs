@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_http::header;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 
 use super::Worker;
+use super::listen::UnsizedBody;
 use crate::auth::Caller;
 use crate::domain::{EventId, UnixMicros};
 use crate::error::{ErrorShape, GatewayError};
@@ -163,6 +164,7 @@ fn request_line<'r>(request: &'r HttpRequest, path: &'r str) -> RequestLine<'r> 
     let headers = request.headers();
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
+    let is_unsized = request.extensions().contains::<UnsizedBody>();
     let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     RequestLine {
         method: request.method().as_str(),
@@ -170,7 +172,7 @@ fn request_line<'r>(request: &'r HttpRequest, path: &'r str) -> RequestLine<'r> 
         amz_target: headers.get("x-amz-target").and_then(|value| value.to_str().ok()),
         signing_scope: text(header::AUTHORIZATION).and_then(signing_name),
         user_agent: text(header::USER_AGENT),
-        has_body: Some(is_chunked || length.is_some_and(|length| length > 0)),
+        has_body: Some(is_chunked || is_unsized || length.is_some_and(|length| length > 0)),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The stop: readiness turns red, load balancers get time to notice, requests under way finish, connections close.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -9,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::http::Shared;
+use crate::http::listen::Connections;
 
 /// How often a stop looks whether requests are still under way.
 const STOP_POLL: Duration = Duration::from_millis(20);
@@ -16,24 +16,8 @@ const STOP_POLL: Duration = Duration::from_millis(20);
 /// are clients that do not take the last bytes of their answer, or do not send the rest of a request.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// A client's connection, counted until it is closed.
-pub(super) struct OpenConnection(Arc<AtomicUsize>);
-
-impl OpenConnection {
-    pub(super) fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Waits for SIGTERM or SIGINT; a second one skips the waits.
-pub(super) async fn stop_at_signal(server: ServerHandle, shared: Arc<Shared>, connections: Arc<AtomicUsize>) {
+pub(super) async fn stop_at_signal(server: ServerHandle, shared: Arc<Shared>, connections: Connections) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -52,22 +36,23 @@ pub(super) async fn stop_at_signal(server: ServerHandle, shared: Arc<Shared>, co
         () = stop_gently(&server, &shared, &connections) => {}
         () = next_signal() => log::warn!("stopping at once"),
     }
+    connections.cut();
     server.stop(false).await;
 }
 
-async fn stop_gently(server: &ServerHandle, shared: &Shared, connections: &AtomicUsize) {
+async fn stop_gently(server: &ServerHandle, shared: &Shared, connections: &Connections) {
     let config = &shared.config.server;
     tokio::time::sleep(config.lame_duck).await;
     let deadline = Instant::now() + config.shutdown_grace;
-    // From here on idle connections are closed, the others when their answer is through. The server itself looks
-    // only once a second whether all are.
+    // From here on idle connections are closed, the others when their answer is through; over HTTP/2 clients are told
+    // so (GOAWAY). The server itself looks only once a second whether all are.
     let graceful = server.stop(true);
     let all_closed = async {
         while shared.requests_under_way() > 0 && Instant::now() < deadline {
             tokio::time::sleep(STOP_POLL).await;
         }
         let closed_by = Instant::now() + CLOSE_GRACE;
-        while connections.load(Ordering::Relaxed) > 0 && Instant::now() < closed_by {
+        while connections.count() > 0 && Instant::now() < closed_by {
             tokio::time::sleep(STOP_POLL).await;
         }
     };
