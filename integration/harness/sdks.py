@@ -274,6 +274,7 @@ WAYS = [
     *_of_anthropic("anthropic, the gateway's root, x-api-key", _anthropic(api_key="key"), MESSAGES_API),
     *_of_anthropic("anthropic, the gateway's root, bearer", _anthropic(auth_token="key"), MESSAGES_API),
     *_of_anthropic("anthropic, /bedrock/anthropic", _anthropic("/bedrock/anthropic", api_key="key"), MESSAGES_API),
+    *_of_anthropic("anthropic, bedrock-mantle", _anthropic("/bedrock-mantle/anthropic", api_key="key"), MESSAGES_API),
     *_of_anthropic("AnthropicBedrock, key", _bedrock_by_key, INVOKE_API),
     *_of_anthropic("AnthropicBedrock, pair", _bedrock_by_pair, INVOKE_API),
     *_of_openai("openai, the gateway's root", _openai("/v1")),
