@@ -25,6 +25,9 @@ use crate::upstream::UpstreamClient;
 pub mod admin;
 pub mod ops;
 pub mod proxy;
+mod unread;
+
+pub use unread::hold_unread;
 
 /// What all workers share.
 #[derive(Debug)]
