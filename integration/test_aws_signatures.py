@@ -273,6 +273,39 @@ def test_pairs_outlive_a_restart_and_a_new_master_key(spawn_gateway, tmp_path):
         assert refused_by_boto3(running, pair) == ""
 
 
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_pairs_move_to_a_new_secret_key(spawn_gateway, tmp_path, postgres, database):
+    """Started once with the new key beside the old one, then with the new one alone."""
+    data, at = tmp_path / "data", {} if database == "sqlite" else {"DATABASE_URL": postgres.new_database()}
+    new = {"BEDGATE_SECRET_KEY": "the-new-secret-for-secrets-0123456789", **at}
+    with spawn_gateway(config=CONFIG, env={**ENV, **at}, data_dir=data) as running:
+        _, pair = generate_pair(running)
+        _, revoked = generate_pair(running)
+        gone = {"aws_access_key_id": revoked.access_key_id}
+        assert running.call("POST", "/key/aws_credentials/delete", gone).status == 200
+    with spawn_gateway(config=CONFIG, env={**new, "BEDGATE_OLD_SECRET_KEY": SECRET_KEY}, data_dir=data) as running:
+        assert refused_by_boto3(running, pair) == ""
+        assert "1 AWS credential pairs were encrypted under the new BEDGATE_SECRET_KEY" in running.errors()
+        _, made_now = generate_pair(running)
+    with spawn_gateway(config=CONFIG, env=new, data_dir=data) as running:
+        assert refused_by_boto3(running, pair) == refused_by_boto3(running, made_now) == ""
+        assert refused_by_boto3(running, revoked) == "UnrecognizedClientException"
+        assert "were encrypted" not in running.errors()
+
+
+def test_an_instance_with_the_old_key_goes_on_while_another_moves_to_the_new_one(spawn_gateway, postgres):
+    at = {"DATABASE_URL": postgres.new_database()}
+    new = {"BEDGATE_SECRET_KEY": "the-new-secret-for-secrets-0123456789", "BEDGATE_OLD_SECRET_KEY": SECRET_KEY}
+    with spawn_gateway(config=CONFIG, env={**ENV, **at}) as old:
+        _, pair = generate_pair(old)
+        with spawn_gateway(config=CONFIG, env={**new, **at}) as moved:
+            _, made_there = generate_pair(moved)
+            assert refused_by_boto3(moved, pair) == refused_by_boto3(old, pair) == ""
+            _, made_here = generate_pair(old)
+            eventually(lambda: refused_by_boto3(moved, made_here) == "", 5, "the moved instance reads the old key's pair")
+            assert refused_by_boto3(old, made_there) == "UnrecognizedClientException"
+
+
 @pytest.mark.parametrize("now", [{"BEDGATE_SECRET_KEY": "another-secret-for-secrets-0123456789"}, {}])
 def test_without_the_right_secret_key_bedgate_says_so_and_does_not_serve(spawn_gateway, tmp_path, now):
     data = tmp_path / "data"

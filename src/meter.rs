@@ -2,7 +2,7 @@
 //! is read, and before the chunk that ends the answer leaves, the event is in the journal.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_http::body::{BodySize, MessageBody};
@@ -12,13 +12,19 @@ use tokio::time::Sleep;
 
 use crate::event::Outcome;
 use crate::upstream::Answer;
-use crate::usage::Progress;
+use crate::usage::{Framing, Progress};
 
 mod account;
+mod last_words;
 mod losses;
 
 pub use account::{Account, AccountParts, Ending, Opening, Place};
+use last_words::Cause;
 pub use losses::Losses;
+
+/// How long a client has to take the last words of a stream before its connection is broken off: bytes that were not
+/// taken by then go down with it.
+const LAST_WORDS_TAKE: Duration = Duration::from_millis(500);
 
 /// The bounds of a body.
 #[derive(Clone, Copy, Debug)]
@@ -33,21 +39,33 @@ pub struct MeterLimits {
 
 /// Why a body broke off: the client's connection is closed without a clean end.
 #[derive(Debug, thiserror::Error)]
-#[error("the answer from Amazon Bedrock broke off: {0}")]
-pub struct BrokeOff(String);
+#[error("the answer from Amazon Bedrock broke off: {reason}")]
+pub struct BrokeOff {
+    cause: Cause,
+    reason: String,
+}
 
 fn not_recorded() -> BrokeOff {
-    BrokeOff("what it cost could not be recorded".to_owned())
+    BrokeOff { cause: Cause::NotRecorded, reason: "what it cost could not be recorded".to_owned() }
 }
 
 /// The body of an answer, metered.
 #[derive(Debug)]
 pub struct MeteredBody {
-    flow: Option<Flow>,
+    state: State,
     size: BodySize,
     silence: Pin<Box<Sleep>>,
     heard_something: bool,
     limits: MeterLimits,
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "all bodies flow, and few break")]
+enum State {
+    Flowing(Flow),
+    /// The last words are said; after a moment the connection is broken off.
+    Breaking(Pin<Box<Sleep>>, BrokeOff),
+    Ended,
 }
 
 /// What is left when the client has gone: the stream from AWS, and the account of it.
@@ -57,14 +75,17 @@ struct Flow {
     account: Account,
     received: u64,
     expected: Option<u64>,
+    /// How the answer is framed, where an error can be told after what was handed on.
+    may_go_on: Option<Framing>,
 }
 
 impl MeteredBody {
     /// A body of `length` bytes, or of a length that only its end tells.
     #[must_use]
     pub fn new(answer: Answer, account: Account, length: Option<u64>, limits: MeterLimits) -> Self {
+        let may_go_on = account.may_go_on();
         Self {
-            flow: Some(Flow { answer, account, received: 0, expected: length }),
+            state: State::Flowing(Flow { answer, account, received: 0, expected: length, may_go_on }),
             size: length.map_or(BodySize::Stream, BodySize::Sized),
             silence: Box::pin(tokio::time::sleep(limits.silence)),
             heard_something: false,
@@ -83,6 +104,21 @@ impl MeteredBody {
         }
         false
     }
+
+    fn fell_silent(&mut self) -> Option<BrokeOff> {
+        let text = format!("it was silent for {} s", self.limits.silence.as_secs());
+        let State::Flowing(flow) = &mut self.state else { return None };
+        Some(flow.broke_off(text))
+    }
+
+    /// The end of the flow: of a stream that must be broken off first the last words, where there is a way to say them.
+    fn end(&mut self, broke_off: Option<BrokeOff>) -> Option<Result<Bytes, BrokeOff>> {
+        let State::Flowing(flow) = std::mem::replace(&mut self.state, State::Ended) else { return None };
+        let broke_off = broke_off?;
+        let Some(words) = flow.last_words(&broke_off) else { return Some(Err(broke_off)) };
+        self.state = State::Breaking(Box::pin(tokio::time::sleep(LAST_WORDS_TAKE)), broke_off);
+        Some(Ok(words))
+    }
 }
 
 impl Flow {
@@ -97,6 +133,7 @@ impl Flow {
                 if is_last && !self.account.end(Ending::Whole) {
                     return Poll::Ready(Some(Err(not_recorded())));
                 }
+                self.may_go_on = self.account.may_go_on();
                 Poll::Ready(Some(Ok(chunk)))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.broke_off(error.to_string())))),
@@ -117,7 +154,13 @@ impl Flow {
 
     fn broke_off(&mut self, reason: String) -> BrokeOff {
         self.account.end(Ending::BrokeOff);
-        BrokeOff(reason)
+        BrokeOff { cause: Cause::Upstream, reason }
+    }
+
+    /// What the client is told of it, if that can be told after what it has.
+    fn last_words(&self, broke_off: &BrokeOff) -> Option<Bytes> {
+        let framing = self.may_go_on.filter(|_| self.expected.is_none())?;
+        self.account.last_words(framing, broke_off.cause, &broke_off.to_string())
     }
 
     /// Reads on without a client, until the usage is known, for so long and so many bytes.
@@ -144,32 +187,33 @@ impl MessageBody for MeteredBody {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let this = self.get_mut();
-        let Some(flow) = &mut this.flow else { return Poll::Ready(None) };
-        match flow.poll_chunk(cx) {
-            Poll::Ready(Some(Ok(chunk))) => {
-                this.heard_something = true;
-                Poll::Ready(Some(Ok(chunk)))
-            }
-            Poll::Ready(end) => {
-                this.flow = None;
-                Poll::Ready(end)
-            }
-            Poll::Pending => {
-                if !this.is_silent_too_long(cx) {
-                    return Poll::Pending;
+        let ended = match &mut this.state {
+            State::Flowing(flow) => match flow.poll_chunk(cx) {
+                Poll::Ready(Some(Ok(chunk))) => {
+                    this.heard_something = true;
+                    return Poll::Ready(Some(Ok(chunk)));
                 }
-                let text = format!("it was silent for {} s", this.limits.silence.as_secs());
-                let broke_off = this.flow.take().map(|mut flow| flow.broke_off(text));
-                Poll::Ready(broke_off.map(Err))
+                Poll::Ready(end) => end.and_then(Result::err),
+                Poll::Pending if !this.is_silent_too_long(cx) => return Poll::Pending,
+                Poll::Pending => this.fell_silent(),
+            },
+            State::Breaking(moment, _) => {
+                ready!(moment.as_mut().poll(cx));
+                let State::Breaking(_, broke_off) = std::mem::replace(&mut this.state, State::Ended) else {
+                    return Poll::Ready(None);
+                };
+                return Poll::Ready(Some(Err(broke_off)));
             }
-        }
+            State::Ended => return Poll::Ready(None),
+        };
+        Poll::Ready(this.end(ended))
     }
 }
 
 /// Dropped before the body's end: the client has gone, or its connection broke.
 impl Drop for MeteredBody {
     fn drop(&mut self) {
-        let Some(mut flow) = self.flow.take() else { return };
+        let State::Flowing(mut flow) = std::mem::replace(&mut self.state, State::Ended) else { return };
         if flow.account.has_ended() {
             return;
         }

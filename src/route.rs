@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use actix::{Actor, Addr, Context, Handler, Message, MessageResult};
 
-use crate::domain::{Service, UnixMicros};
+use crate::domain::{Region, Service, UnixMicros};
 
 mod balance;
 mod deployments;
+mod regions;
 
 pub use balance::{Health, Tried};
 pub use deployments::{Deployment, Endpoint, RouteTable};
+pub use regions::{region_in_path, region_of_scope};
 
 /// What the Router is asked: the next deployment for a call.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub struct Question {
     pub model: Option<Arc<str>>,
     /// The service whose endpoint is needed.
     pub service: Service,
+    /// The region that the request itself names, for calls that no entry of the configuration serves.
+    pub region: Option<Region>,
     /// Deployments already tried for this call.
     pub tried: Tried,
     /// Now.
@@ -43,6 +47,9 @@ pub enum RouteError {
     /// The name is not configured, and unlisted models may not pass.
     #[error("no model named {0:?} is configured here; GET /v1/models lists those you may use")]
     UnknownModel(String),
+    /// The request names a region, and requests have named as many as may be.
+    #[error("{0} is one AWS region too many for this gateway; requests have named all that it keeps already")]
+    TooManyRegions(Region),
     /// Every deployment of the name was tried.
     #[error("every deployment of the model was tried")]
     NoneLeft,

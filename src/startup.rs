@@ -13,7 +13,7 @@ use actix_web::{App, web};
 use anyhow::Context as _;
 use tokio::time::Instant;
 
-use crate::auth::{Authenticator, KeyDirectory, Vault};
+use crate::auth::{Authenticator, KeyDirectory};
 use crate::config::{AccessLog, Config, IdentityConfig, WhenJournalFull};
 use crate::domain::{KeyHash, NanoUsd, UnixMicros};
 use crate::event::Payer;
@@ -33,6 +33,7 @@ use crate::store::keys::{Change, KeyChange};
 use crate::store::{KeyRecord, Store, StoreError, follow_holders, follow_keys};
 use crate::upstream::{self, UpstreamClient};
 
+mod rekey;
 mod stop;
 
 use stop::stop_at_signal;
@@ -167,11 +168,11 @@ impl Application {
 /// Every key, followed from now on.
 async fn load_keys(config: &Config, store: &Store) -> anyhow::Result<Arc<KeyDirectory>> {
     let loaded = store.load_keys().await.context("cannot load the keys")?;
-    let vault = config.auth.secret_key.as_ref().map(Vault::new).transpose()?;
-    let keys = Arc::new(KeyDirectory::with_vault(vault));
+    let keys = Arc::new(KeyDirectory::with_vault(rekey::vault(&config.auth)?));
     keys.apply(loaded.keys.into_iter().map(KeyChange::put).collect());
     let pairs = store.load_pairs(None).await.context("cannot load the AWS credential pairs of keys")?;
     keys.pairs().check(&pairs).map_err(anyhow::Error::msg)?;
+    rekey::encrypt_anew(store, &keys, &pairs).await?;
     keys.apply(pairs.into_iter().map(Box::new).map(KeyChange::Pair).collect());
     let followed = Arc::clone(&keys);
     actix_rt::spawn(follow_keys(store.clone(), loaded.revision, move |changes| followed.apply(changes)));
@@ -307,6 +308,7 @@ fn serve(
     let make_app = move || {
         let worker = worker(&for_workers, &journal, &credentials, &tls);
         App::new()
+            .wrap(from_fn(http::hold_unread))
             .wrap(Condition::new(is_logged, from_fn(http::access_line)))
             .app_data(web::Data::new(worker))
             .app_data(web::Data::new(admin.clone()))

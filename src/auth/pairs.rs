@@ -84,7 +84,8 @@ impl PairDirectory {
     pub fn check(&self, pairs: &[SealedPair]) -> Result<(), String> {
         for pair in pairs {
             let advice = "set BEDGATE_SECRET_KEY (or LITELLM_SALT_KEY) to what it was when the pair was made, or \
-                          delete the rows that cannot be read from the table key_credentials";
+                          BEDGATE_OLD_SECRET_KEY to that beside a new one, or delete the rows that cannot be read \
+                          from the table key_credentials";
             let Some(vault) = &self.vault else {
                 let count = pairs.len();
                 return Err(format!(
@@ -96,6 +97,26 @@ impl PairDirectory {
             })?;
         }
         Ok(())
+    }
+
+    /// Those of the pairs that are not encrypted under the vault's own key, encrypted anew; `nonce` must be random.
+    ///
+    /// # Errors
+    /// One of them cannot be read.
+    pub fn resealed(
+        &self,
+        pairs: &[SealedPair],
+        nonce: impl Fn() -> [u8; 12],
+    ) -> Result<Vec<SealedPair>, VaultFault> {
+        let Some(vault) = &self.vault else { return Ok(Vec::new()) };
+        let of_others = pairs.iter().filter(|pair| pair.sealed_by != vault.id());
+        of_others
+            .map(|pair| {
+                let secret = vault.open(&pair.access_key_id, &pair.sealed, &pair.sealed_by)?;
+                let sealed = vault.seal(&pair.access_key_id, &secret, nonce())?;
+                Ok(SealedPair { sealed, sealed_by: vault.id().to_owned(), ..pair.clone() })
+            })
+            .collect()
     }
 
     /// Follows changes: of pairs, and of keys that go and take their pairs along.
@@ -234,6 +255,20 @@ mod tests {
         assert!(directory.find("A2").is_some(), "made after that deletion, for a key made anew");
         directory.apply(&[KeyChange::Removed { hash: KeyHash::of("sk-2"), revision: 4 }]);
         assert!(directory.find("A2").is_none());
+    }
+
+    #[test]
+    fn pairs_of_an_earlier_key_are_encrypted_anew_and_no_others() {
+        let new = || Vault::new(&Secret::new("the new secret")).unwrap();
+        let pairs = [sealed(&vault(), "A1", "sk-1", 1), sealed(&new(), "A2", "sk-2", 2)];
+        let directory = PairDirectory::new(Some(new().reading_also(vault())));
+        assert_eq!(directory.check(&pairs), Ok(()));
+        let [resealed] = directory.resealed(&pairs, || [3; 12]).unwrap().try_into().unwrap();
+        assert_eq!((resealed.access_key_id.as_str(), resealed.sealed_by.as_str()), ("A1", new().id()));
+        let only_new = PairDirectory::new(Some(new()));
+        assert_eq!(only_new.check(&[resealed.clone(), pairs[1].clone()]), Ok(()));
+        assert!(only_new.resealed(&pairs, || [3; 12]).is_err());
+        assert_eq!(only_new.resealed(&[resealed], || [3; 12]), Ok(vec![]));
     }
 
     #[test]

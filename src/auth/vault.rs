@@ -40,6 +40,8 @@ pub enum VaultFault {
 pub struct Vault {
     key: LessSafeKey,
     id: String,
+    /// An earlier key: what it encrypted can be read, and nothing new is encrypted with it.
+    earlier: Option<Box<Vault>>,
 }
 
 impl Vault {
@@ -55,7 +57,17 @@ impl Vault {
         root.expand(&[IDENTITY], KeyIdLength)
             .and_then(|okm| okm.fill(&mut id))
             .map_err(|_| VaultFault::Cipher)?;
-        Ok(Self { key: LessSafeKey::new(unbound), id: format!("{SCHEME}:{}", hex::encode(id)) })
+        Ok(Self {
+            key: LessSafeKey::new(unbound),
+            id: format!("{SCHEME}:{}", hex::encode(id)),
+            earlier: None,
+        })
+    }
+
+    /// The same, which reads what an earlier key encrypted, too.
+    #[must_use]
+    pub fn reading_also(self, earlier: Self) -> Self {
+        Self { earlier: Some(Box::new(earlier)), ..self }
     }
 
     /// Which key this is: derived from the operator's secret, tells nothing of it.
@@ -86,6 +98,12 @@ impl Vault {
     /// It was encrypted under another key or for another access key id, or was changed since.
     pub fn open(&self, access_key_id: &str, sealed: &str, sealed_by: &str) -> Result<Secret, VaultFault> {
         if sealed_by != self.id {
+            if let Some(earlier) = &self.earlier {
+                let opened = earlier.open(access_key_id, sealed, sealed_by);
+                if !matches!(opened, Err(VaultFault::OtherKey { .. })) {
+                    return opened;
+                }
+            }
             return Err(VaultFault::OtherKey { sealed_by: sealed_by.to_owned(), own: self.id.clone() });
         }
         let bytes = STANDARD.decode(sealed).map_err(|_| VaultFault::Damaged)?;
@@ -131,6 +149,21 @@ mod tests {
         assert_eq!(same.open("AKIATWO", &sealed, one.id()), Err(VaultFault::Damaged));
         assert!(matches!(other.open("AKIAONE", &sealed, one.id()), Err(VaultFault::OtherKey { .. })));
         assert_eq!(other.open("AKIAONE", &sealed, other.id()), Err(VaultFault::Damaged));
+    }
+
+    #[test]
+    fn an_earlier_key_is_read_with_and_not_written_with() {
+        let secret = Secret::new("secret");
+        let of_old = vault("old one").seal("AKIAONE", &secret, [7; 12]).unwrap();
+        let both = vault("new one").reading_also(vault("old one"));
+        assert_eq!(both.open("AKIAONE", &of_old, vault("old one").id()), Ok(secret.clone()));
+        let sealed = both.seal("AKIAONE", &secret, [8; 12]).unwrap();
+        assert_eq!(vault("new one").open("AKIAONE", &sealed, both.id()), Ok(secret));
+        let third = vault("third").seal("AKIAONE", &Secret::new("x"), [9; 12]).unwrap();
+        let Err(VaultFault::OtherKey { own, .. }) = both.open("AKIAONE", &third, vault("third").id()) else {
+            panic!("read");
+        };
+        assert_eq!(own, vault("new one").id());
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub struct RoutingConfig {
     /// `bedgate_settings.routing.allow_unlisted_models`. Whether ids that no entry names pass with the default
     /// region and credentials.
     pub allow_unlisted_models: bool,
+    /// `bedgate_settings.routing.region_from_signature`. Whether calls that no entry serves and no ARN places go to the
+    /// region that the client signed for, instead of the default one.
+    pub region_from_signature: bool,
 }
 
 impl Default for RoutingConfig {
@@ -52,6 +55,7 @@ impl Default for RoutingConfig {
             model_group_alias: HashMap::new(),
             hidden_aliases: BTreeSet::new(),
             allow_unlisted_models: true,
+            region_from_signature: false,
         }
     }
 }
@@ -99,6 +103,9 @@ impl RoutingConfig {
             allow_unlisted_models: own
                 .get("allow_unlisted_models", ctx)
                 .unwrap_or(default.allow_unlisted_models),
+            region_from_signature: own
+                .get("region_from_signature", ctx)
+                .unwrap_or(default.region_from_signature),
             ..default
         };
         if routing.num_retries > MAX_RETRIES {

@@ -47,6 +47,16 @@ mod auth {
     }
 
     #[test]
+    fn an_old_key_for_secrets_needs_a_new_one_beside_it() {
+        let (old, own) =
+            (("BEDGATE_OLD_SECRET_KEY", "any length"), ("BEDGATE_SECRET_KEY", "0123456789abcdef"));
+        assert!(config("", &[own]).auth.old_secret_key.is_none());
+        assert!(config("", &[own, old]).auth.old_secret_key.is_some());
+        let [fault] = faults("", &[old]).try_into().unwrap();
+        assert!(fault.contains("BEDGATE_SECRET_KEY") && !fault.contains("any length"), "{fault}");
+    }
+
+    #[test]
     fn which_signatures_are_accepted_can_be_set() {
         let text =
             "bedgate_settings: {auth: {allow_unsigned_payload: true, allow_key_as_access_key_id: false}}";

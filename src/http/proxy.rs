@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_http::header;
+use actix_http::{Method, header};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 
 use super::Worker;
 use super::listen::UnsizedBody;
+use super::unread::with_unread;
 use crate::auth::Caller;
 use crate::domain::{EventId, UnixMicros};
 use crate::error::{ErrorShape, GatewayError};
@@ -36,6 +37,11 @@ pub fn configure(config: &mut web::ServiceConfig) {
     config.default_service(web::to(proxy));
 }
 
+/// Whether a path is one of Bedrock's, and not of the gateway's own.
+pub(super) fn is_bedrock(path: &str) -> bool {
+    Address::of(path).is_some()
+}
+
 /// A request that was let in.
 struct Admitted<'r> {
     id: EventId,
@@ -57,12 +63,15 @@ struct Admitted<'r> {
 }
 
 async fn proxy(request: HttpRequest, mut payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
+    if request.method() == Method::HEAD && address::is_front_door(request.uri().path()) {
+        return HttpResponse::Ok().finish();
+    }
     let _entered = worker.shared.enter();
     let (started, now) = (Instant::now(), UnixMicros::now());
     let id = EventId::at(now);
     match serve(&request, &mut payload, &worker, id, started, now).await {
         Ok(answer) => answer,
-        Err(error) => body::with_unread(refuse(&error, &request, &worker, id, started), payload),
+        Err(error) => with_unread(refuse(&error, &request, &worker, id, started), payload),
     }
 }
 
@@ -75,7 +84,8 @@ async fn serve(
     now: UnixMicros,
 ) -> Result<HttpResponse, GatewayError> {
     let full_path = request.uri().path();
-    let address = Address::of(full_path).ok_or_else(|| not_served(full_path))?;
+    let address = Address::of(full_path).ok_or_else(|| not_served(request))?;
+    refuse_websocket(request)?;
     let path = address.path;
     let call = address.resolve(&request_line(request, path))?;
     let claim = worker.shared.authenticator.claim(request.headers(), || received::head(request), now)?;
@@ -149,15 +159,24 @@ fn require_access(
     model.map_or(Ok(()), |model| require_model(worker, caller, model))
 }
 
-fn not_served(path: &str) -> GatewayError {
+fn not_served(request: &HttpRequest) -> GatewayError {
     let bases =
         "Bedrock is served under /bedrock, each service also under its own name, such as /bedrock-agent";
-    let path = path.chars().filter(|c| !c.is_control()).take(100).collect();
+    let shortened = |text: &str| text.chars().filter(|c| !c.is_control()).take(100).collect();
     GatewayError::NoOperation(Unresolved::NoSuchOperation {
-        method: String::new(),
-        path,
+        method: shortened(request.method().as_str()),
+        path: shortened(request.uri().path()),
         hint: bases.to_owned(),
     })
+}
+
+/// What follows the head of such a request is no body, and has no end.
+fn refuse_websocket(request: &HttpRequest) -> Result<(), GatewayError> {
+    let asked = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
+    if asked.is_some_and(|protocol| protocol.trim().eq_ignore_ascii_case("websocket")) {
+        return Err(GatewayError::Validation("this gateway does not speak WebSocket".into()));
+    }
+    Ok(())
 }
 
 fn request_line<'r>(request: &'r HttpRequest, path: &'r str) -> RequestLine<'r> {

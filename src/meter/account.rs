@@ -8,6 +8,7 @@ use std::time::Instant;
 use actix_http::header::HeaderMap;
 use bytes::Bytes;
 
+use super::last_words::{Cause, last_words};
 use super::{Losses, outcome_of};
 use crate::config::AccessLog;
 use crate::domain::{NanoUsd, UnixMicros};
@@ -20,7 +21,7 @@ use crate::operation::Operation;
 use crate::pricing::{Charge, PriceBook, PriceQuery};
 use crate::route::{Deployment, Route};
 use crate::telemetry::{self, AccessLine};
-use crate::usage::{AnswerFacts, AnswerKind, Progress, Reading, RequestFacts, Usage, UsageReader};
+use crate::usage::{AnswerFacts, AnswerKind, Framing, Progress, Reading, RequestFacts, Usage, UsageReader};
 
 /// How a request came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,6 +215,18 @@ impl Account {
     #[must_use]
     pub fn is_whole(&mut self) -> bool {
         self.answered.as_mut().is_none_or(|answered| answered.reader.finish().whole)
+    }
+
+    /// How the answer is framed, where an error can be told after what was received so far.
+    pub(super) fn may_go_on(&self) -> Option<Framing> {
+        self.answered.as_ref()?.reader.may_go_on()
+    }
+
+    /// What a client is told, in the form of this framing, when the answer must be broken off.
+    pub(super) fn last_words(&self, framing: Framing, cause: Cause, reason: &str) -> Option<Bytes> {
+        let id = self.begun.id;
+        let message = format!("{reason} (request {id} of the gateway)");
+        last_words(framing, self.begun.service, self.operation.name, cause, &message)
     }
 
     /// The client left.

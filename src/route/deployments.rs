@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::balance::{self, Candidate, Health};
+use super::regions::region_of_arn;
 use super::{Question, Route, RouteError, TryResult};
 use crate::config::{AwsConfig, Config, DeploymentConfig, IdentityConfig, RoutingConfig};
 use crate::domain::{IdentityId, Region, Service, UnixMicros};
 
-/// Unlisted ARNs may name this many regions besides the default one; more are refused, to bound the table.
-const MAX_ARN_REGIONS: usize = 64;
+/// Requests may name this many regions besides the default one; more are refused, to bound the table.
+const MAX_REGIONS: usize = 64;
 
 /// Where a service of a deployment listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +151,8 @@ impl RouteTable {
     /// The model is unknown, or every deployment of it was tried.
     pub fn next(&self, question: &Question) -> Result<Route, RouteError> {
         let Some(name) = question.model.as_deref() else {
-            return self.once(&self.default, question).map(|deployment| Route { deployment, model_id: None });
+            let deployment = self.in_region(question.region.clone())?;
+            return self.once(&deployment, question).map(|deployment| Route { deployment, model_id: None });
         };
         let group = self.group(name);
         if group.is_empty() {
@@ -195,21 +197,25 @@ impl RouteTable {
         self.deployments.get(slot).map(|deployment| route(deployment, name))
     }
 
-    /// An id that no entry names: the default deployment, or, for an ARN, the same in the ARN's region.
+    /// An id that no entry names: the default deployment, or the same in the region of its ARN or of the request.
     fn unlisted(&self, name: &str, question: &Question) -> Result<Route, RouteError> {
         if !self.routing.allow_unlisted_models {
             return Err(RouteError::UnknownModel(name.to_owned()));
         }
-        let region = region_of_arn(name);
-        let deployment = match region {
-            Some(region) if region != self.default.region => self.regional(region)?,
-            _ => Arc::clone(&self.default),
-        };
+        let deployment = self.in_region(region_of_arn(name).or_else(|| question.region.clone()))?;
         self.once(&deployment, question).map(|deployment| route(&deployment, name))
     }
 
     fn once(&self, deployment: &Arc<Deployment>, question: &Question) -> Result<Arc<Deployment>, RouteError> {
         if question.tried.is_empty() { Ok(Arc::clone(deployment)) } else { Err(RouteError::NoneLeft) }
+    }
+
+    /// The default deployment, or the same in another region.
+    fn in_region(&self, region: Option<Region>) -> Result<Arc<Deployment>, RouteError> {
+        match region {
+            Some(region) if region != self.default.region => self.regional(region),
+            _ => Ok(Arc::clone(&self.default)),
+        }
     }
 
     fn regional(&self, region: Region) -> Result<Arc<Deployment>, RouteError> {
@@ -218,8 +224,8 @@ impl RouteTable {
             return Ok(deployment);
         }
         let mut regional = self.regional.write().map_err(|_| RouteError::Stopped)?;
-        if regional.len() >= MAX_ARN_REGIONS {
-            return Err(RouteError::UnknownModel(format!("an ARN in {region}")));
+        if regional.len() >= MAX_REGIONS {
+            return Err(RouteError::TooManyRegions(region));
         }
         let template = &self.default;
         let deployment = Arc::new(Deployment {
@@ -306,15 +312,6 @@ fn unlisted(region: &Region, slot: usize, config: &Config) -> Deployment {
         weight: 1,
         health: Health::default(),
     }
-}
-
-/// `arn:partition:service:region:…`, if the region looks like one that exists.
-fn region_of_arn(name: &str) -> Option<Region> {
-    let region = name.strip_prefix("arn:")?.split(':').nth(2)?;
-    let ends_in_a_number =
-        region.rsplit('-').next().is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()));
-    let looks_real = ends_in_a_number && region.split('-').count() >= 3;
-    looks_real.then(|| region.parse().ok()).flatten()
 }
 
 /// The endpoints of every service, in the order of [`Service::ALL`].

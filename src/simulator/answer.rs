@@ -164,6 +164,11 @@ fn operation(turn: &Turn<'_>) -> Reply {
                 compatible::messages(turn)
             }
         }
+        ("POST", ["anthropic", "v1", "messages", "count_tokens"]) => {
+            json(json!({ "input_tokens": turn.usage.input }))
+        }
+        ("GET", ["openai", "v1", "models"] | ["v1", "models"]) => compatible::models(call),
+        ("GET", ["openai", "v1", "responses", id] | ["v1", "responses", id]) => compatible::stored(turn, id),
         ("GET", ["foundation-models"]) => models::list(turn),
         ("GET", ["inference-profiles"]) => models::list_profiles(turn),
         ("POST", ["async-invoke"]) => agents::start_async_invoke(turn),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::answer::{Turn, json, server_sent_events};
+use super::answer::{Call, Turn, json, server_sent_events};
 use super::frames::server_sent;
 use super::wire::Reply;
 
@@ -72,6 +72,22 @@ fn chat_usage(turn: &Turn<'_>) -> Value {
         "total_tokens": usage.total(),
         "prompt_tokens_details": { "cached_tokens": usage.cache_read },
     })
+}
+
+/// The models that the endpoint has.
+pub(super) fn models(call: &Call<'_>) -> Reply {
+    let model = |id: &str| json!({ "id": id, "object": "model", "created": call.now.unix_timestamp(), "owned_by": "amazon-bedrock" });
+    let ids = ["openai.gpt-oss-120b", "openai.gpt-oss-20b"];
+    json(json!({ "object": "list", "data": ids.map(model) }))
+}
+
+/// A response that is kept, whatever its id.
+pub(super) fn stored(turn: &Turn<'_>, id: &str) -> Reply {
+    let mut body = response_body(turn, true);
+    if let Some(members) = body.as_object_mut() {
+        members.insert("id".to_owned(), id.into());
+    }
+    json(body)
 }
 
 pub(super) fn responses(turn: &Turn<'_>) -> Reply {

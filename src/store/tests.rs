@@ -504,6 +504,18 @@ async fn pairs_live(database: &TestDatabase) {
     assert_eq!(seen.changes.len(), usize::try_from(MAX_PAIRS_PER_KEY).unwrap());
     assert_eq!(seen.changes.first(), Some(&KeyChange::Pair(Box::new(first.clone()))));
 
+    let anew = |pair: &SealedPair| SealedPair {
+        sealed: "anew".to_owned(),
+        sealed_by: "v1:01".to_owned(),
+        ..pair.clone()
+    };
+    let unknown = SealedPair { access_key_id: "AKIA9".to_owned(), ..first.clone() };
+    let resealed = vec![anew(&first), anew(&unknown)];
+    assert_eq!(store.reseal_pairs(resealed.clone(), change(NOON)).await.unwrap(), 1);
+    assert_eq!(store.reseal_pairs(resealed, change(NOON)).await.unwrap(), 0, "it is done already");
+    let kept = store.load_pairs(Some(one.hash)).await.unwrap();
+    assert_eq!(kept.iter().find(|pair| pair.access_key_id == "AKIA1"), Some(&anew(&first)));
+
     let revoked = store.revoke_pair("AKIA1".to_owned(), change(NOON)).await.unwrap().unwrap();
     assert_eq!((revoked.sealed.as_str(), revoked.revoked_at), ("", Some(NOON)));
     assert!(revoked.revision > first.revision);

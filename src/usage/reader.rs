@@ -151,6 +151,18 @@ impl UsageReader {
         Reading { usage, partial, free, whole, failure, unknown_reason }
     }
 
+    /// How the answer is framed, where another frame or event may follow what was fed so far: it ends where one ends, and
+    /// neither the end nor a failure was told.
+    #[must_use]
+    pub fn may_go_on(&self) -> Option<Framing> {
+        let on_boundary = match &self.body {
+            Body::Frames(frames) => frames.on_frame_boundary(),
+            Body::Events(lines) => lines.on_event_boundary(),
+            Body::Opaque | Body::Json(_) => false,
+        };
+        (on_boundary && !self.statements.terminal && self.failure().is_none()).then_some(self.kind.framing)
+    }
+
     fn is_whole(&self) -> bool {
         match &self.body {
             Body::Opaque => true,

@@ -14,12 +14,19 @@ pub(crate) struct DataLines {
     /// The line at hand is over the limit and passed over.
     passing: bool,
     overflowed: bool,
+    /// What was fed so far ends in the empty line that ends an event, or is nothing at all.
+    after_event: bool,
 }
 
 impl DataLines {
     /// Lines of more than `limit` bytes that do not lie in one chunk are passed over.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { held: Vec::new(), limit, passing: false, overflowed: false }
+        Self { held: Vec::new(), limit, passing: false, overflowed: false, after_event: true }
+    }
+
+    /// Whether everything fed so far ends exactly where an event ends.
+    pub(crate) fn on_event_boundary(&self) -> bool {
+        self.after_event
     }
 
     /// Whether a line was passed over.
@@ -32,6 +39,8 @@ impl DataLines {
         while let Some(end) = memchr::memchr(b'\n', chunk) {
             let (line, rest) = chunk.split_at_checked(end).unwrap_or((chunk, &[]));
             chunk = rest.get(1..).unwrap_or_default();
+            let is_empty = matches!((self.held.as_slice(), line), ([], [] | [b'\r']) | ([b'\r'], []));
+            self.after_event = is_empty && !self.passing;
             if self.passing {
                 self.passing = false;
             } else if self.held.is_empty() {
@@ -43,6 +52,7 @@ impl DataLines {
             }
             self.held.clear();
         }
+        self.after_event &= chunk.is_empty();
         if !self.passing {
             self.hold(chunk);
         }
@@ -127,6 +137,28 @@ mod tests {
     fn only_data_lines_are_handed_on() {
         let text = b"event: a\r\ndata: {\"x\":1}\r\n\r\n: comment\ndata:two\ndata: unfinished";
         assert_eq!(data_lines(text, &[], 100), ["{\"x\":1}", "two"]);
+    }
+
+    #[test]
+    fn an_event_ends_with_an_empty_line() {
+        for (text, expected) in [
+            ("", true),
+            ("data: one", false),
+            ("data: one\n", false),
+            ("data: one\n\n", true),
+            ("data: one\r\n\r\n", true),
+            ("data: one\n\nd", false),
+            ("data: one\n\ndata: a line over the limit\n\n", true),
+            ("data: a line over the limit\n", false),
+        ] {
+            for cut in 0..=text.len() {
+                let mut lines = DataLines::new(12);
+                let (before, after) = text.split_at(cut);
+                lines.feed(before.as_bytes(), |_| {});
+                lines.feed(after.as_bytes(), |_| {});
+                assert_eq!(lines.on_event_boundary(), expected, "{text:?} cut at {cut}");
+            }
+        }
     }
 
     #[test]

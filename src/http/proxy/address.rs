@@ -52,6 +52,15 @@ impl<'p> Address<'p> {
     }
 }
 
+/// Whether a path is the gateway's root or the base of an API: where clients, Claude Code among them, ask with HEAD
+/// whether anybody is there. No key is needed for that, and AWS is not asked.
+pub(super) fn is_front_door(path: &str) -> bool {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let without_api = ["/anthropic", "/openai"].iter().find_map(|api| path.strip_suffix(api)).unwrap_or(path);
+    let base = without_api.strip_prefix('/').unwrap_or(without_api);
+    without_api.is_empty() || base == BEDROCK || Service::from_host_prefix(base).is_some()
+}
+
 fn errors_at(path: &str) -> ErrorShape {
     if path.starts_with("/anthropic/") {
         ErrorShape::Anthropic
@@ -82,6 +91,25 @@ mod tests {
         for (path, expected) in cases {
             let found = Address::of(path).map(|address| (address.service, address.path));
             assert_eq!(found, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_bases_of_urls_are_front_doors() {
+        for (path, expected) in [
+            ("/", true),
+            ("/bedrock", true),
+            ("/bedrock/", true),
+            ("/bedrock/anthropic", true),
+            ("/bedrock-mantle/openai", true),
+            ("/bedrock-agentcore", true),
+            ("/anthropic", true),
+            ("/bedrockish", false),
+            ("/bedrock/guardrails", false),
+            ("/v1/messages", false),
+            ("*", false),
+        ] {
+            assert_eq!(is_front_door(path), expected, "{path}");
         }
     }
 

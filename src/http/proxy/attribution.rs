@@ -14,6 +14,12 @@ const END_USER: [&str; 2] = ["x-litellm-customer-id", "x-litellm-end-user-id"];
 /// Headers that name a session.
 const SESSION: [&str; 3] = ["x-litellm-trace-id", "x-litellm-session-id", "x-claude-code-session-id"];
 
+/// Headers with which Claude Code tells its agents apart, and the tags that they become.
+const AGENTS: [(&str, &str); 2] = [
+    ("x-claude-code-agent-id", "claude-code-agent"),
+    ("x-claude-code-parent-agent-id", "claude-code-parent-agent"),
+];
+
 /// Who a call was made for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Attribution {
@@ -32,6 +38,9 @@ impl Attribution {
         if let Some(listed) = headers.get("x-litellm-tags").and_then(|value| value.to_str().ok()) {
             tags.extend(listed.split(',').filter_map(label));
         }
+        tags.extend(
+            AGENTS.iter().filter_map(|(header, tag)| read(header).map(|agent| format!("{tag}:{agent}"))),
+        );
         tags.truncate(MAX_TAGS);
         Self {
             end_user: END_USER.into_iter().chain(user_header).find_map(read),
@@ -70,6 +79,8 @@ mod tests {
             ("x-litellm-customer-id", " first "),
             ("x-litellm-tags", "a, ,b"),
             ("x-claude-code-session-id", "s1"),
+            ("x-claude-code-agent-id", "a1"),
+            ("x-claude-code-parent-agent-id", "a0"),
             ("x-litellm-call-id", ""),
         ] {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -78,7 +89,9 @@ mod tests {
             end_user: Some("first".into()),
             session_id: Some("s1".into()),
             call_id: None,
-            tags: vec!["a".into(), "b".into()],
+            tags: ["a", "b", "claude-code-agent:a1", "claude-code-parent-agent:a0"]
+                .map(String::from)
+                .to_vec(),
         };
         assert_eq!(Attribution::of(&headers, &Caller::Master, None), expected);
     }

@@ -1,13 +1,10 @@
 //! Step 5: the request's body, read after the key was checked, bounded, hashed while it arrives.
 
 use std::ops::Range;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use actix_http::body::{BodySize, BoxBody, MessageBody};
 use actix_http::header;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use sha2::{Digest, Sha256};
@@ -104,28 +101,4 @@ async fn collect(
     }
     let bytes = if gathered.is_empty() { first } else { gathered.freeze() };
     Ok(Body { bytes, sha256: hex::encode(hash.finalize()).into(), _held: held })
-}
-
-/// An answer to a request whose body may not have been read to its end: while the rest is held, actix takes it for
-/// unread, and closes the connection soon after the answer. Let go of before, it would be read and thrown away for as
-/// long as the client likes to send.
-pub(super) fn with_unread(answer: HttpResponse, unread: web::Payload) -> HttpResponse {
-    answer.map_body(|_, answer| BoxBody::new(WithUnread { answer, _unread: unread }))
-}
-
-struct WithUnread {
-    answer: BoxBody,
-    _unread: web::Payload,
-}
-
-impl MessageBody for WithUnread {
-    type Error = Box<dyn std::error::Error>;
-
-    fn size(&self) -> BodySize {
-        self.answer.size()
-    }
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.answer).poll_next(cx)
-    }
 }

@@ -4,7 +4,7 @@ use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::body::Sent;
 use super::{Admitted, journal_is_full};
-use crate::domain::{NanoUsd, UnixMicros};
+use crate::domain::{NanoUsd, Region, UnixMicros};
 use crate::error::GatewayError;
 use crate::event::Begun;
 use crate::http::Worker;
@@ -14,7 +14,7 @@ use crate::limits::cost_bound::{CostQuestion, could_cost, is_free, likely_tokens
 use crate::meter::{Account, Ending, Opening, Place};
 use crate::operation::headers::{is_named_in_connection, may_forward};
 use crate::pricing::PriceQuery;
-use crate::route::{Endpoint, Question, Route, RouteError, TryResult};
+use crate::route::{Endpoint, Question, Route, RouteError, TryResult, region_in_path, region_of_scope};
 use crate::sign::{SignError, SigningOrder, UpstreamHead};
 use crate::upstream::{Answer, SendFailure};
 use crate::usage::RequestFacts;
@@ -49,9 +49,8 @@ pub(super) async fn to_aws(
         let route = match attempt.next_route().await {
             Ok(route) => route,
             Err(RouteError::NoneLeft) => break,
-            Err(RouteError::UnknownModel(name)) => {
-                let error = RouteError::UnknownModel(name).to_string();
-                return Err(attempt.fail(GatewayError::Validation(error)));
+            Err(error @ (RouteError::UnknownModel(_) | RouteError::TooManyRegions(_))) => {
+                return Err(attempt.fail(GatewayError::Validation(error.to_string())));
             }
             Err(RouteError::Stopped) => return Err(attempt.fail(stopping())),
         };
@@ -164,11 +163,22 @@ impl Attempts<'_> {
         let question = Question {
             model: self.admitted.model.clone(),
             service: self.admitted.call.service,
+            region: self.region(),
             tried: self.tried.clone(),
             now: self.admitted.now,
             random: rand::random(),
         };
         self.worker.router.resolve(question).await
+    }
+
+    /// The region that the request names: that of an ARN in its path, else, where that is allowed, that of its signature.
+    fn region(&self) -> Option<Region> {
+        let of_scope = || {
+            let authorization = self.admitted.request.headers().get(header::AUTHORIZATION)?;
+            region_of_scope(authorization.to_str().ok()?)
+        };
+        let may_be_of_scope = self.worker.shared.config.routing.region_from_signature;
+        region_in_path(self.admitted.path).or_else(|| may_be_of_scope.then(of_scope).flatten())
     }
 
     fn note(&mut self, route: &Route, result: TryResult) {
@@ -340,9 +350,10 @@ fn head(admitted: &Admitted<'_>, route: &Route, endpoint: &Endpoint) -> Upstream
     };
     let path = if path.is_empty() { "/".to_owned() } else { path };
     let mut headers = HeaderMap::with_capacity(8);
-    let connection = request.headers().get(header::CONNECTION).and_then(|value| value.to_str().ok());
     for (name, value) in request.headers() {
-        let is_for_this_hop = connection.is_some_and(|listed| is_named_in_connection(name.as_str(), listed));
+        let mut connection = request.headers().get_all(header::CONNECTION);
+        let is_for_this_hop = connection
+            .any(|listed| listed.to_str().is_ok_and(|listed| is_named_in_connection(name.as_str(), listed)));
         if !is_for_this_hop && may_forward(name.as_str(), admitted.call.operation) {
             headers.append(name.clone(), value.clone());
         }

@@ -176,6 +176,39 @@ impl Store {
         })
     }
 
+    /// Puts the secrets of pairs, encrypted anew, in the place of those that are encrypted under another key; how many
+    /// there were. What they stand for is the same, so no instance needs to hear of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database; then nothing was changed.
+    pub async fn reseal_pairs(&self, pairs: Vec<SealedPair>, change: Change) -> Result<usize, StoreError> {
+        on_writer!(self, |conn| {
+            conn.transaction(async |conn| {
+                let mut count = 0;
+                for pair in &pairs {
+                    let of_another_key = key_credentials::table
+                        .find(&pair.access_key_id)
+                        .filter(key_credentials::revoked_at.is_null())
+                        .filter(key_credentials::sealed_by.ne(&pair.sealed_by));
+                    let now = (
+                        key_credentials::sealed.eq(&pair.sealed),
+                        key_credentials::sealed_by.eq(&pair.sealed_by),
+                    );
+                    let changed = diesel::update(of_another_key).set(now).execute(conn).await?;
+                    if changed > 0 {
+                        let (action, object) = ("key.aws_credentials.reencrypt", pair.key_hash.to_string());
+                        let entry = AuditRow::new(&change, action, object, None::<&SealedPair>, Some(pair));
+                        diesel::insert_into(audit_log::table).values(entry).execute(conn).await?;
+                    }
+                    count += changed;
+                }
+                Ok(count)
+            })
+            .await
+        })
+    }
+
     /// The pairs in force: all of them, or those of one key.
     ///
     /// # Errors
