@@ -227,7 +227,7 @@ fn spend_sink(store: &Store, limits: &Arc<LimitTable>) -> SpendSink {
         let (store, limits) = (store.clone(), Arc::clone(&limits));
         Box::pin(async move {
             let inserted =
-                limits.ship(&events, store.insert_spend(&events)).await.map_err(|error: StoreError| {
+                limits.ship(&events, store.ship_spend(Arc::clone(&events))).await.map_err(|error: StoreError| {
                     let text = error.to_string();
                     if error.is_transient() {
                         ShipError::Unavailable(text)

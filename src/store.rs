@@ -19,9 +19,7 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
-use diesel_async::pooled_connection::deadpool::Pool;
 use tokio::runtime::Handle;
 
 pub use self::error::{StoreError, TakenName};
@@ -30,6 +28,7 @@ pub use self::keys::{KeyFilter, KeyPatch, KeyRecord, follow_keys};
 pub use self::limit_set::LimitSet;
 pub use self::postgres::url::DatabaseUrlError;
 pub use self::spend::{InsertedSpend, SpendFilter};
+use self::postgres::PostgresPools;
 use self::sqlite::SqlitePools;
 use crate::config::DatabaseConfig;
 
@@ -49,7 +48,7 @@ pub struct Store {
 /// [`on_reader`] and [`on_writer`] have it compiled for both.
 #[derive(Clone)]
 enum Backend {
-    Postgres(Pool<AsyncPgConnection>),
+    Postgres(PostgresPools),
     Sqlite(SqlitePools),
 }
 
@@ -60,8 +59,8 @@ macro_rules! on_connection {
         $store
             .run(async move {
                 match backend {
-                    $crate::store::Backend::Postgres(pool) => {
-                        let mut object = pool.get().await?;
+                    $crate::store::Backend::Postgres(postgres) => {
+                        let mut object = postgres.pool.get().await?;
                         let answer = tokio::time::timeout($crate::store::WAIT_FOR_ANSWER, async {
                             let $conn: &mut diesel_async::AsyncPgConnection = &mut object;
                             $body
@@ -113,9 +112,9 @@ impl Store {
         let runtime = Handle::current();
         let backend = match &config.url {
             Some(url) => {
-                let pool = postgres::pool(url, config.pool_size, runtime.clone())?;
-                postgres::wait_until_reachable(&pool).await?;
-                Backend::Postgres(pool)
+                let pools = PostgresPools::new(url, config.pool_size, runtime.clone())?;
+                postgres::wait_until_reachable(&pools.pool).await?;
+                Backend::Postgres(pools)
             }
             None => Backend::Sqlite(SqlitePools::open(data_dir)?),
         };
@@ -130,7 +129,7 @@ impl Store {
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         let runtime = self.runtime.clone();
         match &self.backend {
-            Backend::Postgres(pool) => {
+            Backend::Postgres(PostgresPools { pool, .. }) => {
                 // A connection of its own, closed afterwards: it has been in a transaction with another search_path.
                 let object = pool.get().await?;
                 let conn = diesel_async::pooled_connection::deadpool::Object::take(object);

@@ -34,7 +34,8 @@ def free_port() -> int:
 class PostgresServer:
     """A cluster that belongs to the tests. Postgres refuses to run as root, so root runs it as `postgres`."""
 
-    def __init__(self) -> None:
+    def __init__(self, durable: bool = False) -> None:
+        self.fsync = "on" if durable else "off"
         self.programs = _programs()
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="bedgate-postgres-"))
@@ -66,11 +67,15 @@ class PostgresServer:
 
     def start(self) -> None:
         """Starts the server and waits until it answers."""
-        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=50"
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync={self.fsync} -c max_connections=50"
         self._run(
             "pg_ctl", "start", "--pgdata", self.data, "--log", self.folder / "log", "--options", options, "--wait"
         )
         eventually(lambda: self.query("postgres", "select 1") == "1", 20, "Postgres answers")
+
+    def postmaster(self) -> int:
+        """The process that all others of the cluster are children of."""
+        return int((self.data / "postmaster.pid").read_text().split()[0])
 
     def stop(self) -> None:
         """Stops it at once, as a crash would."""
@@ -78,7 +83,7 @@ class PostgresServer:
 
     def pause(self, paused: bool) -> None:
         """SIGSTOP or SIGCONT for every process of the cluster: connections stay open and nobody answers."""
-        postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
+        postmaster = self.postmaster()
         children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
         for pid in [postmaster, *map(int, children)]:
             os.kill(pid, signal.SIGSTOP if paused else signal.SIGCONT)

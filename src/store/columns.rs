@@ -1,5 +1,6 @@
 //! Column types that neither diesel nor both databases have in common: event ids, and JSON kept as text.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use diesel::deserialize::{self, FromSql, FromSqlRow};
@@ -67,12 +68,17 @@ const MAX_TEXT: usize = 2_048;
 /// (<https://www.postgresql.org/docs/current/datatype-character.html>) and what does not fit into an index
 /// (<https://www.postgresql.org/docs/current/btree.html>), and one such row would hold up all that come after it.
 pub(super) fn storable(text: &str) -> String {
+    storable_text(text).into_owned()
+}
+
+/// The same, borrowed where nothing must be changed.
+pub(super) fn storable_text(text: &str) -> Cow<'_, str> {
     let mut end = text.len().min(MAX_TEXT);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     let text = text.get(..end).unwrap_or_default();
-    if text.contains('\0') { text.replace('\0', "?") } else { text.to_owned() }
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "?")) } else { Cow::Borrowed(text) }
 }
 
 /// A count in a signed column; larger ones stay at the largest.

@@ -101,6 +101,18 @@ impl From<QueryError> for StoreError {
     }
 }
 
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        // <https://www.postgresql.org/docs/current/errcodes-appendix.html>: integrity constraint violation.
+        let is_refusal = error.code().is_some_and(|code| code.code().starts_with("23"));
+        match error.as_db_error() {
+            None => Self::Unreachable(with_causes(&error)),
+            Some(answer) if is_refusal => Self::Refused(answer.message().to_owned()),
+            Some(answer) => Self::Failed(answer.message().to_owned()),
+        }
+    }
+}
+
 impl From<ConnectionError> for StoreError {
     fn from(error: ConnectionError) -> Self {
         match error {

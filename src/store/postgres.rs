@@ -1,8 +1,10 @@
 //! Connections to Postgres: how they are made, kept, and waited for.
 
+pub(super) mod copy_line;
 mod tls;
 pub(super) mod url;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::{ConnectionError, ConnectionResult};
@@ -13,6 +15,7 @@ use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use self::copy_line::CopyLine;
 use self::url::DatabaseUrl;
 use super::error::{StoreError, with_causes};
 use crate::domain::Secret;
@@ -28,21 +31,49 @@ const WAIT_AT_START: Duration = Duration::from_secs(30);
 /// Between two attempts while it waits.
 const PAUSE_AT_START: Duration = Duration::from_millis(500);
 
-/// Makes a pool. Connections live on `runtime`, whichever thread asked for them: they outlast the workers.
-pub(super) fn pool(
-    url: &Secret,
-    size: usize,
-    runtime: Handle,
-) -> Result<Pool<AsyncPgConnection>, StoreError> {
-    let url: DatabaseUrl = url.expose().parse()?;
-    if !url.ignored.is_empty() {
-        log::warn!(parameters = url.ignored.join(", "); "parameters of DATABASE_URL that bedgate does not use");
+/// The connections to one database.
+#[derive(Clone)]
+pub(super) struct PostgresPools {
+    /// For everything but events.
+    pub(super) pool: Pool<AsyncPgConnection>,
+    /// For events.
+    pub(super) copy_line: Arc<CopyLine>,
+}
+
+impl PostgresPools {
+    /// Connections are made when they are needed. They live on `runtime`, whichever thread asked for them: they
+    /// outlast the workers.
+    pub(super) fn new(url: &Secret, size: usize, runtime: Handle) -> Result<Self, StoreError> {
+        let address = Address::of(url)?;
+        let copy_line = Arc::new(CopyLine::new(address.clone()));
+        Ok(Self { pool: pool(address, size, runtime)?, copy_line })
     }
-    let connector = MakeRustlsConnect::new(tls::client_config(&url)?);
+}
+
+/// Whom to connect to, and how.
+#[derive(Clone)]
+struct Address {
+    config: tokio_postgres::Config,
+    connector: MakeRustlsConnect,
+}
+
+impl Address {
+    fn of(url: &Secret) -> Result<Self, StoreError> {
+        let url: DatabaseUrl = url.expose().parse()?;
+        if !url.ignored.is_empty() {
+            let ignored = url.ignored.join(", ");
+            log::warn!(parameters = ignored; "parameters of DATABASE_URL that bedgate does not use");
+        }
+        let connector = MakeRustlsConnect::new(tls::client_config(&url)?);
+        Ok(Self { config: url.config, connector })
+    }
+}
+
+fn pool(address: Address, size: usize, runtime: Handle) -> Result<Pool<AsyncPgConnection>, StoreError> {
     let mut manager_config = ManagerConfig::<AsyncPgConnection>::default();
     manager_config.recycling_method = RecyclingMethod::Fast;
     manager_config.custom_setup = Box::new(move |_| {
-        let connecting = runtime.spawn(connect(url.config.clone(), connector.clone()));
+        let connecting = runtime.spawn(connect(address.clone()));
         async move {
             let failed = |error: tokio::task::JoinError| ConnectionError::BadConnection(error.to_string());
             connecting.await.map_err(failed)?
@@ -61,11 +92,8 @@ pub(super) fn pool(
         .map_err(|error| StoreError::Unreachable(error.to_string()))
 }
 
-async fn connect(
-    config: tokio_postgres::Config,
-    connector: MakeRustlsConnect,
-) -> ConnectionResult<AsyncPgConnection> {
-    let connected = config.connect(connector).await;
+async fn connect(address: Address) -> ConnectionResult<AsyncPgConnection> {
+    let connected = address.config.connect(address.connector).await;
     let (client, connection) = connected.map_err(connection_error)?;
     AsyncPgConnection::try_from_client_and_connection(client, connection).await
 }

@@ -1,27 +1,37 @@
 //! Spend as it is kept: one row a request, and sums per day that move with them.
 
-mod insert_postgres;
+mod copy_batch;
 mod insert_sqlite;
 mod logs;
+mod new_row;
 mod reprice;
 mod rollup;
 mod row;
 mod since;
 mod tags;
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::domain::EventId;
 use crate::event::SpendEvent;
 
+pub use self::copy_batch::CopyBatch;
 pub(super) use self::logs::SUM_OF_COST;
+pub(super) use self::new_row::COLUMNS;
+use self::new_row::NewRow;
 pub use self::logs::{Days, MAX_PAGE_SIZE, SpendFilter, SpendLogPage, SpendSum};
 pub use self::rollup::Scope;
+pub(super) use self::rollup::{RollupKey, RollupTotals};
 pub use self::row::SpendRow;
 pub use self::since::{SpendOf, SpendSince, Spent};
 use super::error::StoreError;
+use super::postgres::copy_line::{Copied, CopyLine};
 use super::{Backend, Store};
 
-/// Events written by one statement, in one transaction: many enough to amortise the round trip, few enough that
-/// another instance does not wait long for the roll-ups' rows (a few tens of milliseconds).
-const EVENTS_PER_TRANSACTION: usize = 4_000;
+/// How often a batch is tried of which ever more events turn out to be there: each time, some other instance has
+/// written some of them since the look before. Then the database counts as busy.
+const LOOKS: usize = 10;
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,33 +43,55 @@ pub struct InsertedSpend {
 }
 
 impl Store {
-    /// Writes events and raises the sums of those that are new. Whatever was shipped before may be shipped again.
-    ///
-    /// Longer batches are written in several transactions, in the order of the events' ids; after an error some of
-    /// them may stand, so the caller ships the batch again.
+    /// Writes events and raises the sums of those that are new, in one transaction. Whatever was shipped before may be
+    /// shipped again.
     ///
     /// # Errors
     ///
     /// [`StoreError::is_transient`] says whether to try again; the error of a row that the database refuses is not.
     pub async fn insert_spend(&self, events: &[SpendEvent]) -> Result<InsertedSpend, StoreError> {
-        let mut rows: Vec<SpendRow> = events.iter().map(SpendRow::from).collect();
-        // One order for everybody, or two instances that ship the same events wait for one another forever.
-        rows.sort_by_key(|row| row.id);
-        rows.dedup_by_key(|row| row.id);
-        let mut inserted = 0;
-        while !rows.is_empty() {
-            let rest = rows.split_off(rows.len().min(EVENTS_PER_TRANSACTION));
-            inserted += self.insert_rows(rows).await?;
-            rows = rest;
-        }
-        Ok(InsertedSpend { inserted, already_there: events.len().saturating_sub(inserted) })
+        self.ship_spend(Arc::new(events.to_vec())).await
     }
 
-    /// How many of the rows were new.
-    async fn insert_rows(&self, rows: Vec<SpendRow>) -> Result<usize, StoreError> {
-        match self.backend.clone() {
-            Backend::Postgres(pool) => self.run(insert_postgres::insert(pool, rows)).await,
-            Backend::Sqlite(pools) => self.run(insert_sqlite::insert(pools.writer, rows)).await,
-        }
+    /// The same for a batch that is shared already.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::insert_spend`].
+    pub async fn ship_spend(&self, events: Arc<Vec<SpendEvent>>) -> Result<InsertedSpend, StoreError> {
+        let count = events.len();
+        let inserted = match self.backend.clone() {
+            Backend::Postgres(postgres) => self.copy_spend(&postgres.copy_line, &events).await?,
+            Backend::Sqlite(pools) => self.run(insert_sqlite::insert(pools.writer, events)).await?,
+        };
+        Ok(InsertedSpend { inserted, already_there: count.saturating_sub(inserted) })
     }
+
+    /// Copies events into Postgres, those that are there left out, and says how many were new.
+    async fn copy_spend(&self, line: &Arc<CopyLine>, events: &[SpendEvent]) -> Result<usize, StoreError> {
+        let mut rows = in_order(events);
+        for _ in 0..LOOKS {
+            if rows.is_empty() {
+                return Ok(0);
+            }
+            let (line, batch) = (Arc::clone(line), CopyBatch::of(&rows));
+            match self.run(async move { line.copy(&batch).await }).await? {
+                Copied::All => return Ok(rows.len()),
+                Copied::SomeWereThere(ids) => {
+                    let ids: HashSet<EventId> = ids.into_iter().collect();
+                    rows.retain(|row| !ids.contains(&row.id.0));
+                }
+            }
+        }
+        Err(StoreError::Failed("other instances write the same events".to_owned()))
+    }
+}
+
+/// The rows of events in the one order in which everybody writes them, each once: or two instances that ship the same
+/// events wait for one another forever.
+fn in_order(events: &[SpendEvent]) -> Vec<NewRow<'_>> {
+    let mut events: Vec<&SpendEvent> = events.iter().collect();
+    events.sort_by_key(|event| event.begun.id);
+    events.dedup_by_key(|event| event.begun.id);
+    events.into_iter().map(NewRow::of).collect()
 }

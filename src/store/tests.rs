@@ -625,8 +625,9 @@ async fn a_pool_outlives_the_connections_it_loses() {
 #[tokio::test]
 async fn a_server_that_is_not_there_is_a_transient_error() {
     let url = Some(Secret::new("postgres://u:secret@127.0.0.1:1/d"));
-    let pool = super::postgres::pool(url.as_ref().unwrap(), 1, tokio::runtime::Handle::current()).unwrap();
-    let error = StoreError::from(pool.get().await.err().unwrap());
+    let runtime = tokio::runtime::Handle::current();
+    let pools = super::postgres::PostgresPools::new(url.as_ref().unwrap(), 1, runtime).unwrap();
+    let error = StoreError::from(pools.pool.get().await.err().unwrap());
     assert!(error.is_transient());
     assert!(error.to_string().contains("refused"), "{error}");
     assert!(!error.to_string().contains("secret"), "{error}");

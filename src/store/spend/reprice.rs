@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl};
 
 use super::logs::MAX_PAGE_SIZE;
-use super::rollup::rollups_of;
+use super::rollup::rollup_keys_of;
 use super::row::SpendRow;
 use crate::domain::NanoUsd;
 use crate::event::CostBasis;
@@ -64,7 +64,7 @@ impl Store {
                 if changed == 0 {
                     return Ok(false);
                 }
-                for (scope, name, day) in rollups_of(std::slice::from_ref(&row)).into_keys() {
+                for (scope, name, day) in rollup_keys_of(&row) {
                     let sum = spend_rollups::table.find((scope, name, day));
                     diesel::update(sum)
                         .set((

@@ -1,9 +1,9 @@
 //! Sums of spend per day, for each of whom and what a request counts towards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::new_row::NewRow;
 use super::row::SpendRow;
-use crate::event::Outcome;
 
 /// Microseconds of a day.
 pub(super) const MICROS_PER_DAY: i64 = 86_400_000_000;
@@ -41,40 +41,85 @@ impl Scope {
 }
 
 /// One row of sums: ordered as rows are written.
-pub(super) type RollupKey = (&'static str, String, i32);
+pub(in crate::store) type RollupKey = (&'static str, String, i32);
 
 /// What a row of sums goes up by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct RollupTotals {
-    pub(super) requests: i64,
-    pub(super) incomplete_requests: i64,
-    pub(super) uncosted_requests: i64,
-    pub(super) input_tokens: i64,
-    pub(super) output_tokens: i64,
-    pub(super) cache_read_tokens: i64,
-    pub(super) cache_write_tokens: i64,
-    pub(super) cost_nano: i64,
+pub(in crate::store) struct RollupTotals {
+    pub(in crate::store) requests: i64,
+    pub(in crate::store) incomplete_requests: i64,
+    pub(in crate::store) uncosted_requests: i64,
+    pub(in crate::store) input_tokens: i64,
+    pub(in crate::store) output_tokens: i64,
+    pub(in crate::store) cache_read_tokens: i64,
+    pub(in crate::store) cache_write_tokens: i64,
+    pub(in crate::store) cost_nano: i64,
     /// The estimates of those whose cost is not known.
-    pub(super) uncosted_nano: i64,
+    pub(in crate::store) uncosted_nano: i64,
 }
 
 impl RollupTotals {
-    fn add(&mut self, row: &SpendRow) {
-        let count = |count: Option<i64>| count.unwrap_or_default();
-        let written = count(row.cache_write_5m_tokens).saturating_add(count(row.cache_write_1h_tokens));
+    fn add(&mut self, more: &Self) {
         for (sum, amount) in [
-            (&mut self.requests, 1),
-            (&mut self.incomplete_requests, i64::from(row.outcome != Outcome::Complete.as_str())),
-            (&mut self.uncosted_requests, i64::from(row.cost_nano.is_none())),
-            (&mut self.input_tokens, count(row.input_tokens)),
-            (&mut self.output_tokens, count(row.output_tokens)),
-            (&mut self.cache_read_tokens, count(row.cache_read_tokens)),
-            (&mut self.cache_write_tokens, written),
-            (&mut self.cost_nano, count(row.cost_nano)),
-            (&mut self.uncosted_nano, row.uncosted_estimate()),
+            (&mut self.requests, more.requests),
+            (&mut self.incomplete_requests, more.incomplete_requests),
+            (&mut self.uncosted_requests, more.uncosted_requests),
+            (&mut self.input_tokens, more.input_tokens),
+            (&mut self.output_tokens, more.output_tokens),
+            (&mut self.cache_read_tokens, more.cache_read_tokens),
+            (&mut self.cache_write_tokens, more.cache_write_tokens),
+            (&mut self.cost_nano, more.cost_nano),
+            (&mut self.uncosted_nano, more.uncosted_nano),
         ] {
             *sum = sum.saturating_add(amount);
         }
+    }
+}
+
+/// For whom a request counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Subjects<'r> {
+    payer: &'r str,
+    team_id: Option<&'r str>,
+    user_id: Option<&'r str>,
+    end_user: Option<&'r str>,
+    model_id: Option<&'r str>,
+    requested_model: Option<&'r str>,
+    day: i32,
+}
+
+/// For whom a request counts, and how much.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted<'r> {
+    subjects: Subjects<'r>,
+    totals: RollupTotals,
+}
+
+impl<'r> From<&'r NewRow<'_>> for Counted<'r> {
+    fn from(row: &'r NewRow<'_>) -> Self {
+        let count = |count: Option<i64>| count.unwrap_or_default();
+        let subjects = Subjects {
+            payer: &row.payer,
+            team_id: row.team_id.as_deref(),
+            user_id: row.user_id.as_deref(),
+            end_user: row.end_user.as_deref(),
+            model_id: row.model_id.as_deref(),
+            requested_model: row.requested_model.as_deref(),
+            day: day_of(row.started_at),
+        };
+        let totals = RollupTotals {
+            requests: 1,
+            incomplete_requests: i64::from(row.is_incomplete()),
+            uncosted_requests: i64::from(row.cost_nano.is_none()),
+            input_tokens: count(row.input_tokens),
+            output_tokens: count(row.output_tokens),
+            cache_read_tokens: count(row.cache_read_tokens),
+            cache_write_tokens: count(row.cache_write_5m_tokens)
+                .saturating_add(count(row.cache_write_1h_tokens)),
+            cost_nano: count(row.cost_nano),
+            uncosted_nano: count(row.estimate_nano.filter(|_| row.cost_nano.is_none())),
+        };
+        Self { subjects, totals }
     }
 }
 
@@ -88,24 +133,50 @@ pub(super) fn key_model_name(payer: &str, model: &str) -> String {
     format!("{payer}:{model}")
 }
 
-/// What these rows add to which sums, in the order in which every writer writes them.
-pub(super) fn rollups_of(rows: &[SpendRow]) -> BTreeMap<RollupKey, RollupTotals> {
-    let mut totals: BTreeMap<RollupKey, RollupTotals> = BTreeMap::new();
-    for row in rows {
-        let day = day_of(row.started_at);
-        let key_model = row.requested_model.as_deref().map(|model| key_model_name(&row.payer, model));
-        let names = [
-            (Scope::Key, Some(row.payer.as_str())),
-            (Scope::Team, row.team_id.as_deref()),
-            (Scope::User, row.user_id.as_deref()),
-            (Scope::EndUser, row.end_user.as_deref()),
-            (Scope::Model, Some(row.model_id.as_deref().unwrap_or_default())),
-            (Scope::KeyModel, key_model.as_deref()),
-        ];
-        for (scope, name) in names {
-            let Some(name) = name else { continue };
-            totals.entry((scope.as_str(), name.to_owned(), day)).or_default().add(row);
+/// What these requests add to which sums, in the order in which every writer writes them.
+pub(super) fn rollups_of<'r>(
+    requests: impl Iterator<Item = Counted<'r>>,
+) -> BTreeMap<RollupKey, RollupTotals> {
+    // Most requests of a batch count for the same few: names are copied and sorted for those only.
+    let mut by_subjects: HashMap<Subjects<'r>, RollupTotals> = HashMap::new();
+    for Counted { subjects, totals } in requests {
+        by_subjects.entry(subjects).or_default().add(&totals);
+    }
+    let mut sums: BTreeMap<RollupKey, RollupTotals> = BTreeMap::new();
+    for (subjects, totals) in by_subjects {
+        for key in subjects.keys() {
+            sums.entry(key).or_default().add(&totals);
         }
     }
-    totals
+    sums
+}
+
+/// The sums that a row counts towards.
+pub(super) fn rollup_keys_of(row: &SpendRow) -> impl Iterator<Item = RollupKey> {
+    let subjects = Subjects {
+        payer: &row.payer,
+        team_id: row.team_id.as_deref(),
+        user_id: row.user_id.as_deref(),
+        end_user: row.end_user.as_deref(),
+        model_id: row.model_id.as_deref(),
+        requested_model: row.requested_model.as_deref(),
+        day: day_of(row.started_at),
+    };
+    let keys: BTreeSet<RollupKey> = subjects.keys().collect();
+    keys.into_iter()
+}
+
+impl Subjects<'_> {
+    fn keys(&self) -> impl Iterator<Item = RollupKey> {
+        let Self { payer, day, .. } = *self;
+        let names = [
+            (Scope::Key, Some(payer.to_owned())),
+            (Scope::Team, self.team_id.map(str::to_owned)),
+            (Scope::User, self.user_id.map(str::to_owned)),
+            (Scope::EndUser, self.end_user.map(str::to_owned)),
+            (Scope::Model, Some(self.model_id.unwrap_or_default().to_owned())),
+            (Scope::KeyModel, self.requested_model.map(|model| key_model_name(payer, model))),
+        ];
+        names.into_iter().filter_map(move |(scope, name)| Some((scope.as_str(), name?, day)))
+    }
 }

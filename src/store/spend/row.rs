@@ -1,15 +1,14 @@
-//! An event as its row.
+//! An event as its row reads.
 
 use diesel::prelude::*;
 
 use crate::domain::NanoUsd;
-use crate::event::SpendEvent;
-use crate::store::columns::{StoredEventId, storable, stored_count, to_json};
+use crate::store::columns::{StoredEventId, to_json};
 use crate::store::schema::spend_events;
 use crate::usage::{ServiceTier, Unit, Usage};
 
 /// A row of `spend_events`: texts as they are shown, money in nano-dollars, times in microseconds.
-#[derive(Clone, Debug, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[derive(Clone, Debug, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = spend_events)]
 #[expect(missing_docs, reason = "columns are named after the fields of SpendEvent, which says what they are")]
 pub struct SpendRow {
@@ -83,61 +82,8 @@ impl SpendRow {
     }
 }
 
-impl From<&SpendEvent> for SpendRow {
-    fn from(event: &SpendEvent) -> Self {
-        let SpendEvent { begun, ended } = event;
-        let text = |text: &Option<String>| text.as_deref().map(storable);
-        let usage = ended.usage.as_ref();
-        let count = |of: fn(&Usage) -> u64| usage.map(|usage| stored_count(of(usage)));
-        // The deployment that answered; the first one chosen is the first of the attempts.
-        let deployment = ended.attempts.last().map_or(&begun.deployment, |attempt| &attempt.deployment);
-        Self {
-            id: StoredEventId(begun.id),
-            started_at: begun.started_at.0,
-            payer: begun.payer.to_string(),
-            team_id: text(&begun.team_id),
-            user_id: text(&begun.user_id),
-            end_user: text(&begun.end_user),
-            tags: to_json(&begun.tags.iter().map(|tag| storable(tag)).collect::<Vec<_>>()),
-            session_id: text(&begun.session_id),
-            call_id: text(&begun.call_id),
-            service: begun.service.host_prefix().to_owned(),
-            operation: storable(&begun.operation),
-            requested_model: text(&begun.requested_model),
-            deployment: storable(deployment),
-            model_id: event.model_id().map(storable),
-            region: storable(event.region()),
-            estimate_nano: begun.estimate.map(|estimate| estimate.0),
-            outcome: ended.outcome.as_str().to_owned(),
-            status: i32::from(ended.status),
-            attempts: attempts_json(event),
-            input_tokens: count(|usage| usage.input_tokens),
-            output_tokens: count(|usage| usage.output_tokens),
-            cache_read_tokens: count(|usage| usage.cache_read_tokens),
-            cache_write_5m_tokens: count(|usage| usage.cache_write_5m_tokens),
-            cache_write_1h_tokens: count(|usage| usage.cache_write_1h_tokens),
-            reasoning_tokens: count(|usage| usage.reasoning_tokens),
-            units: usage.filter(|usage| !usage.units.is_empty()).map(|usage| units_json(&usage.units)),
-            tier: usage.map(|usage| tier_name(usage.tier).to_owned()),
-            latency_optimised: usage.map(|usage| usage.latency_optimised),
-            cost_basis: ended.basis.as_str().to_owned(),
-            price: ended.price.as_ref().map(to_json),
-            cost_nano: ended.cost.map(|cost| cost.0),
-            latency_us: stored_count(ended.latency_us),
-            time_to_first_byte_us: ended.time_to_first_byte_us.map(stored_count),
-            aws_request_id: text(&ended.aws_request_id),
-        }
-    }
-}
-
-/// `[["deployment",200],…]`.
-fn attempts_json(event: &SpendEvent) -> String {
-    let attempts = event.ended.attempts.iter().map(|attempt| (&attempt.deployment, attempt.status));
-    to_json(&attempts.collect::<Vec<_>>())
-}
-
 /// `{"output_image":2}`.
-fn units_json(units: &[(Unit, u64)]) -> String {
+pub(super) fn units_json(units: &[(Unit, u64)]) -> String {
     let named = units.iter().map(|(unit, count)| (unit_name(*unit).to_owned(), (*count).into()));
     to_json(&named.collect::<serde_json::Map<_, _>>())
 }
@@ -183,7 +129,7 @@ fn unit_name(unit: Unit) -> &'static str {
     }
 }
 
-fn tier_name(tier: ServiceTier) -> &'static str {
+pub(super) fn tier_name(tier: ServiceTier) -> &'static str {
     match tier {
         ServiceTier::Default => "default",
         ServiceTier::Priority => "priority",
