@@ -85,7 +85,7 @@ pub enum Outcome {
     ClientGone,
     /// Refused by bedgate after the journal had the beginning (no credentials, say): AWS was not called.
     Refused,
-    /// The process died before the end: found in the journal at the next start.
+    /// The gateway was stopped before the end, or died: found in the journal at the next start.
     Interrupted,
 }
 

@@ -164,11 +164,15 @@ impl MessageBody for MeteredBody {
     }
 }
 
-/// Dropped before the body's end: the client has gone, or its connection broke.
+/// Dropped before the body's end: the client has gone, or its connection broke, or the gateway stops at once.
 impl Drop for MeteredBody {
     fn drop(&mut self) {
         let Some(mut flow) = self.flow.take() else { return };
         if flow.account.has_ended() {
+            return;
+        }
+        if flow.account.is_cut_off() {
+            flow.account.end(Ending::CutOff);
             return;
         }
         flow.account.client_gone();
@@ -187,5 +191,6 @@ pub(crate) fn outcome_of(ending: Ending, client_gone: bool) -> Outcome {
         (_, true) | (Ending::Abandoned, _) => Outcome::ClientGone,
         (Ending::Whole, false) => Outcome::Complete,
         (Ending::Failed | Ending::BrokeOff, false) => Outcome::UpstreamError,
+        (Ending::CutOff, false) => Outcome::Interrupted,
     }
 }

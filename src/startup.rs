@@ -40,6 +40,8 @@ use stop::{OpenConnection, stop_at_signal};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// Connections waiting to be accepted.
 const BACKLOG: u32 = 4096;
+/// How much longer the server itself waits at a stop, so that the stop's own deadline comes first.
+const SERVER_PATIENCE_SECONDS: u64 = 1;
 /// How long the last events may take into the database at a stop.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a start waits until the events of a killed process are in the database.
@@ -111,6 +113,7 @@ impl Application {
             limits,
             store,
             is_stopping: AtomicBool::new(false),
+            is_cutting_off: Arc::default(),
             handlers: AtomicUsize::new(0),
             config,
         });
@@ -294,7 +297,7 @@ fn serve(
     .keep_alive(config.keep_alive)
     .client_request_timeout(HEAD_TIMEOUT)
     .backlog(BACKLOG)
-    .shutdown_timeout(config.shutdown_grace.as_secs())
+    .shutdown_timeout(config.shutdown_grace.as_secs() + SERVER_PATIENCE_SECONDS)
     .disable_signals();
     if config.workers > 0 {
         server = server.workers(config.workers);
@@ -321,6 +324,7 @@ fn worker(
             metrics: Arc::clone(&shared.metrics),
             access_log: config.access_log,
             max_inspected_bytes: config.limits.max_inspected_bytes,
+            is_cutting_off: Arc::clone(&shared.is_cutting_off),
         },
         meter: MeterLimits {
             silence: config.routing.stream_timeout,

@@ -299,16 +299,17 @@ impl Admission {
         Ok(())
     }
 
-    /// The request is over: it cost this (`None`: nobody knows, so what was reserved) and used so many tokens.
+    /// The request is over: it cost this and used so many tokens (`None`: nobody knows, so what was reserved).
     /// Called before its event is written down.
-    pub fn settle(&mut self, cost: Option<NanoUsd>, tokens: u64, now: UnixMicros) {
+    pub fn settle(&mut self, cost: Option<NanoUsd>, tokens: Option<u64>, now: UnixMicros) {
         let Some(id) = self.id else { return };
         for mut seat in self.seats.drain(..) {
             if std::mem::take(&mut seat.has_reserved) {
                 seat.counters.budget.settle(id, cost);
             }
             if seat.rate.tpm.is_some() {
-                seat.counters.rate.settle(seat.tokens, tokens, self.began, now);
+                let used = tokens.unwrap_or(seat.tokens);
+                seat.counters.rate.settle(seat.tokens, used, self.began, now);
                 seat.tokens = 0;
             }
             seat.leave(id, self.began, now);

@@ -52,6 +52,7 @@ pub(super) async fn stop_at_signal(server: ServerHandle, shared: Arc<Shared>, co
         () = stop_gently(&server, &shared, &connections) => {}
         () = next_signal() => log::warn!("stopping at once"),
     }
+    shared.is_cutting_off.store(true, Ordering::Relaxed);
     server.stop(false).await;
 }
 
@@ -66,6 +67,10 @@ async fn stop_gently(server: &ServerHandle, shared: &Shared, connections: &Atomi
         while shared.requests_under_way() > 0 && Instant::now() < deadline {
             tokio::time::sleep(STOP_POLL).await;
         }
+        if shared.requests_under_way() > 0 {
+            log::warn!("requests under way are cut off: they took longer than shutdown_grace");
+        }
+        shared.is_cutting_off.store(true, Ordering::Relaxed);
         let closed_by = Instant::now() + CLOSE_GRACE;
         while connections.load(Ordering::Relaxed) > 0 && Instant::now() < closed_by {
             tokio::time::sleep(STOP_POLL).await;

@@ -4,13 +4,13 @@ use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::body::Sent;
 use super::{Admitted, journal_is_full};
-use crate::domain::UnixMicros;
+use crate::domain::{NanoUsd, UnixMicros};
 use crate::error::GatewayError;
 use crate::event::Begun;
 use crate::http::Worker;
 use crate::journal::JournalPermit;
 use crate::limits::Admission;
-use crate::limits::cost_bound::{CostQuestion, could_cost, likely_tokens};
+use crate::limits::cost_bound::{CostQuestion, could_cost, is_free, likely_tokens};
 use crate::meter::{Account, Ending, Opening};
 use crate::operation::headers::{is_named_in_connection, may_forward};
 use crate::pricing::PriceQuery;
@@ -206,9 +206,12 @@ impl Attempts<'_> {
         };
         let signed = self.worker.signer.sign(order).await.map_err(TryFailure::Sign)?;
         self.open_account(route).map_err(TryFailure::Journal)?;
+        if let Some(account) = &mut self.account {
+            account.sending();
+        }
         let sent = self.worker.upstream.send(endpoint, signed.head, body, deployment.timeout).await;
         if let Some(account) = &mut self.account {
-            account.tried(deployment, sent.as_ref().map_or(0, |answer| answer.status().as_u16()));
+            account.tried(deployment, &sent);
         }
         if let Err(failure) = &sent {
             log::warn!("request {}: deployment {}: {failure}", admitted.id, deployment.id);
@@ -297,12 +300,22 @@ fn begun(admitted: &Admitted<'_>, route: &Route, worker: &Worker, request: &Requ
         deployment: deployment.id.clone(),
         model_id: route.model_id.as_deref().map(str::to_owned),
         region: deployment.region.to_string(),
-        estimate: worker.shared.prices.worst_case(
-            &price_query(route),
-            request.likely_input_tokens(),
-            request.max_output_tokens,
-        ),
+        estimate: estimate(admitted, route, worker, request),
     }
+}
+
+/// What the request is taken to cost where its answer is never seen.
+fn estimate(
+    admitted: &Admitted<'_>,
+    route: &Route,
+    worker: &Worker,
+    request: &RequestFacts,
+) -> Option<NanoUsd> {
+    if is_free(admitted.call.service, admitted.call.operation.name) {
+        return Some(NanoUsd::ZERO);
+    }
+    let input = request.likely_input_tokens();
+    worker.shared.prices.worst_case(&price_query(route), input, request.max_output_tokens)
 }
 
 /// The client's bytes, but for the model name where the body is its place.
