@@ -85,7 +85,7 @@ pub enum Outcome {
     UpstreamError,
     /// The client left before the answer's end.
     ClientGone,
-    /// The process died before the end: found in the journal at the next start. Never written there itself.
+    /// The gateway was stopped before the end, or died: then it was found in the journal at the next start.
     Interrupted,
 }
 

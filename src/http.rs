@@ -57,6 +57,8 @@ pub struct Shared {
     pub store: Store,
     /// Whether the gateway is stopping: readiness is red.
     pub is_stopping: AtomicBool,
+    /// Whether the stop no longer waits for requests under way.
+    pub is_cutting_off: Arc<AtomicBool>,
     /// Requests whose handler runs.
     pub handlers: AtomicUsize,
 }

@@ -210,11 +210,15 @@ impl MessageBody for MeteredBody {
     }
 }
 
-/// Dropped before the body's end: the client has gone, or its connection broke.
+/// Dropped before the body's end: the client has gone, or its connection broke, or the gateway stops at once.
 impl Drop for MeteredBody {
     fn drop(&mut self) {
         let State::Flowing(mut flow) = std::mem::replace(&mut self.state, State::Ended) else { return };
         if flow.account.has_ended() {
+            return;
+        }
+        if flow.account.is_cut_off() {
+            flow.account.end(Ending::CutOff);
             return;
         }
         flow.account.client_gone();
@@ -233,5 +237,6 @@ pub(crate) fn outcome_of(ending: Ending, client_gone: bool) -> Outcome {
         (_, true) | (Ending::Abandoned, _) => Outcome::ClientGone,
         (Ending::Whole, false) => Outcome::Complete,
         (Ending::Failed | Ending::BrokeOff, false) => Outcome::UpstreamError,
+        (Ending::CutOff, false) => Outcome::Interrupted,
     }
 }

@@ -115,6 +115,7 @@ impl Application {
             limits,
             store,
             is_stopping: AtomicBool::new(false),
+            is_cutting_off: Arc::default(),
             handlers: AtomicUsize::new(0),
             config,
         });
@@ -226,15 +227,16 @@ fn spend_sink(store: &Store, limits: &Arc<LimitTable>) -> SpendSink {
     Arc::new(move |events| {
         let (store, limits) = (store.clone(), Arc::clone(&limits));
         Box::pin(async move {
-            let inserted =
-                limits.ship(&events, store.ship_spend(Arc::clone(&events))).await.map_err(|error: StoreError| {
+            let inserted = limits.ship(&events, store.ship_spend(Arc::clone(&events))).await.map_err(
+                |error: StoreError| {
                     let text = error.to_string();
                     if error.is_transient() {
                         ShipError::Unavailable(text)
                     } else {
                         ShipError::Rejected(text)
                     }
-                })?;
+                },
+            )?;
             Ok(inserted.inserted as u64)
         })
     })
@@ -337,6 +339,7 @@ fn worker(
             metrics: Arc::clone(&shared.metrics),
             access_log: config.access_log,
             max_inspected_bytes: config.limits.max_inspected_bytes,
+            is_cutting_off: Arc::clone(&shared.is_cutting_off),
         },
         meter: MeterLimits {
             silence: config.routing.stream_timeout,

@@ -26,9 +26,9 @@ pub use self::error::{StoreError, TakenName};
 pub use self::holders::{HolderKind, HolderRecord, follow_holders};
 pub use self::keys::{KeyFilter, KeyPatch, KeyRecord, follow_keys};
 pub use self::limit_set::LimitSet;
+use self::postgres::PostgresPools;
 pub use self::postgres::url::DatabaseUrlError;
 pub use self::spend::{InsertedSpend, SpendFilter};
-use self::postgres::PostgresPools;
 use self::sqlite::SqlitePools;
 use crate::config::DatabaseConfig;
 

@@ -35,7 +35,8 @@ pub use tls::{Certificate, TlsFault};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long closing a connection of HTTP/1.1 may take.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
+/// How much longer the server itself waits at a stop, so that the stop's own deadline comes first.
+const SERVER_PATIENCE_SECONDS: u64 = 1;
 /// Connections waiting to be accepted.
 const BACKLOG: u32 = 4096;
 
@@ -135,7 +136,7 @@ where
     S::Response: Into<Response<B>> + 'static,
     B: MessageBody + 'static,
 {
-    let mut builder = Server::build().shutdown_timeout(config.shutdown_grace.as_secs()).disable_signals();
+    let mut builder = Server::build().shutdown_timeout(config.shutdown_grace.as_secs() + SERVER_PATIENCE_SECONDS).disable_signals();
     if config.workers > 0 {
         builder = builder.workers(config.workers);
     }

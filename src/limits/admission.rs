@@ -138,8 +138,9 @@ impl Admission {
         Ok(())
     }
 
-    /// The request is over: it counts with this amount and used so many tokens. Called before its event is written down.
-    pub fn settle(&mut self, cost: NanoUsd, tokens: u64, now: UnixMicros) {
+    /// The request is over: it counts with this amount and used so many tokens (`None`: nobody knows, so what was
+    /// reserved). Called before its event is written down.
+    pub fn settle(&mut self, cost: NanoUsd, tokens: Option<u64>, now: UnixMicros) {
         let Some(id) = self.id else { return };
         for mut seat in self.seats.drain(..) {
             if std::mem::take(&mut seat.has_reserved) {
@@ -147,7 +148,8 @@ impl Admission {
             }
             if seat.rate.tpm.is_some() {
                 let reserved_at = if seat.tokens == 0 { self.began } else { seat.tokens_at };
-                seat.counters.rate.settle(seat.tokens, tokens, reserved_at, now);
+                let used = tokens.unwrap_or(seat.tokens);
+                seat.counters.rate.settle(seat.tokens, used, reserved_at, now);
                 seat.tokens = 0;
             }
             seat.leave(id, now);
@@ -156,7 +158,7 @@ impl Admission {
 
     /// As [`Admission::settle`], for an event that no database will ever hold: its cost counts here alone, until the
     /// window of its budget ends or the process does.
-    pub fn settle_unrecorded(&mut self, cost: NanoUsd, tokens: u64, now: UnixMicros) {
+    pub fn settle_unrecorded(&mut self, cost: NanoUsd, tokens: Option<u64>, now: UnixMicros) {
         let Some(id) = self.id else { return };
         let counters: Vec<_> = self.seats.iter().map(|seat| Arc::clone(&seat.counters)).collect();
         self.settle(cost, tokens, now);

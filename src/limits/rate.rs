@@ -6,10 +6,12 @@
 //! a later minute adds to that minute what it used beyond its reservation, and gives nothing back.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::domain::UnixMicros;
 
 const MICROS_PER_MINUTE: i64 = 60_000_000;
+const ONE_MINUTE: Duration = Duration::from_secs(60);
 
 /// How fast somebody may call; what is `None` is not limited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,18 +84,29 @@ pub struct RateCounter(Mutex<Minute>);
 #[derive(Debug, Default)]
 struct Minute {
     number: i64,
+    /// When it was begun, by a clock that nobody corrects.
+    begun: Option<Instant>,
     requests: u64,
     tokens: u64,
     parallel: u64,
+}
+
+impl Minute {
+    /// Whether a request of this minute begins the count anew. It may have come some time before those counted, a
+    /// slow upload long before; that alone takes nothing back. Where the minute counted lies ahead although it has
+    /// lasted its time, the clock was set back.
+    fn is_over_at(&self, number: i64, lasted: impl Fn() -> Duration) -> bool {
+        number > self.number || (number < self.number && lasted() >= ONE_MINUTE)
+    }
 }
 
 impl RateCounter {
     fn minute(&self, now: UnixMicros) -> MutexGuard<'_, Minute> {
         let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = minute_of(now);
-        // A request may begin a moment before one that was counted: the minute never goes back.
-        if number > minute.number {
-            *minute = Minute { number, parallel: minute.parallel, ..Minute::default() };
+        if minute.is_over_at(number, || minute.begun.map_or(ONE_MINUTE, |begun| begun.elapsed())) {
+            let begun = Some(Instant::now());
+            *minute = Minute { number, begun, parallel: minute.parallel, ..Minute::default() };
         }
         minute
     }
@@ -215,6 +228,24 @@ mod tests {
         counter.undo(LATER);
         counter.undo(LATER);
         assert!(counter.is_idle());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_holds_nobody_up_for_longer_than_a_minute() {
+        let minute = Minute { number: 100, ..Minute::default() };
+        for (number, lasted, is_over) in
+            [(101, 0, true), (100, 600, false), (99, 59, false), (40, 59, false), (40, 60, true)]
+        {
+            assert_eq!(minute.is_over_at(number, || Duration::from_secs(lasted)), is_over, "{number}");
+        }
+        let (counter, terms) = (RateCounter::default(), RateTerms { rpm: Some(1), ..RateTerms::default() });
+        let ahead = UnixMicros(NOW.0 + 60 * MICROS_PER_MINUTE);
+        assert!(counter.enter(&terms, ahead).is_ok());
+        assert!(counter.enter(&terms, NOW).is_err());
+        let a_minute_ago = Instant::now().checked_sub(ONE_MINUTE);
+        counter.0.lock().unwrap().begun = a_minute_ago;
+        assert!(counter.enter(&terms, NOW).is_ok());
+        assert!(counter.enter(&terms, NOW).is_err());
     }
 
     #[test]

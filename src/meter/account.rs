@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use actix_http::header::HeaderMap;
@@ -16,11 +17,13 @@ use crate::event::{Attempt, Begun, CostBasis, Ended, Outcome};
 use crate::journal::{JournalPermit, JournalWriter};
 use crate::ledger::{LedgerError, LedgerHandle};
 use crate::limits::Admission;
+use crate::limits::cost_bound::is_free;
 use crate::metrics::{Metrics, TokenKind, TokenLabels};
 use crate::operation::Operation;
 use crate::pricing::{Charge, PriceBook, PriceQuery};
 use crate::route::{Deployment, Route};
 use crate::telemetry::{self, AccessLine};
+use crate::upstream::{Answer, SendFailure};
 use crate::usage::{AnswerFacts, AnswerKind, Framing, Progress, Reading, RequestFacts, Usage, UsageReader};
 
 /// How a request came to its end.
@@ -34,6 +37,8 @@ pub enum Ending {
     Failed,
     /// The client had left, and the rest was not read.
     Abandoned,
+    /// The gateway stopped before the end.
+    CutOff,
 }
 
 /// What an account needs of the gateway.
@@ -53,6 +58,8 @@ pub struct AccountParts {
     pub access_log: AccessLog,
     /// Response bytes looked at for usage, at the most.
     pub max_inspected_bytes: usize,
+    /// Set when the stop no longer waits for requests under way.
+    pub is_cutting_off: Arc<AtomicBool>,
 }
 
 /// Where the event of a request goes.
@@ -116,9 +123,21 @@ pub struct Account {
     place: Option<Place>,
     attempts: Vec<Attempt>,
     answered: Option<Answered>,
+    work: Work,
     client_gone: bool,
     admission: Admission,
     first_byte: Option<Instant>,
+}
+
+/// Whether AWS may bill for a try that gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    /// Nothing was sent, or all that was sent was answered.
+    None,
+    /// A request is on its way, and no head has come.
+    UnderWay,
+    /// A request went out, and its answer will never be seen: AWS may finish it, and bill it.
+    Lost,
 }
 
 /// What is known once there is a response head.
@@ -157,6 +176,7 @@ impl Account {
             place: Some(place),
             attempts: Vec::with_capacity(1),
             answered: None,
+            work: Work::None,
             client_gone: false,
             admission: Admission::default(),
             first_byte: None,
@@ -173,10 +193,20 @@ impl Account {
         &mut self.admission
     }
 
-    /// Notes a try at a deployment; `status` is 0 where no head came.
-    pub fn tried(&mut self, deployment: &Deployment, status: u16) {
+    /// A try is about to be sent: until its head is there, AWS may be at work on it.
+    pub fn sending(&mut self) {
+        if self.work == Work::None {
+            self.work = Work::UnderWay;
+        }
+    }
+
+    /// Notes how a try at a deployment went; its status is 0 where no head came.
+    pub fn tried(&mut self, deployment: &Deployment, sent: &Result<Answer, SendFailure>) {
         self.parts.metrics.upstream_attempts.inc();
+        let status = sent.as_ref().map_or(0, |answer| answer.status().as_u16());
         self.attempts.push(Attempt { deployment: deployment.id.clone(), status });
+        let is_lost = matches!(sent, Err(SendFailure::BrokeOff(_) | SendFailure::Timeout(_)));
+        self.work = if is_lost || self.work == Work::Lost { Work::Lost } else { Work::None };
     }
 
     /// Notes the head of the answer that goes to the client.
@@ -299,9 +329,14 @@ impl Account {
         if self.admission.is_unlimited() {
             return;
         }
-        let (now, tokens) = (UnixMicros::now(), ended.usage.as_ref().map_or(0, Usage::total_tokens));
+        // Of what is not known, what was reserved is taken to be used.
+        let tokens = match &ended.usage {
+            Some(usage) => Some(usage.total_tokens()),
+            None if ended.basis == CostBasis::Free => Some(0),
+            None => None,
+        };
         // What stays unknown counts as its estimate, here and in the database.
-        let cost = ended.cost.or(self.begun.estimate).unwrap_or_default();
+        let (now, cost) = (UnixMicros::now(), ended.cost.or(self.begun.estimate).unwrap_or_default());
         match place {
             Place::Journal(_) => self.admission.settle(cost, tokens, now),
             Place::Nowhere(_) => self.admission.settle_unrecorded(cost, tokens, now),
@@ -318,10 +353,10 @@ impl Account {
     }
 
     fn charge(&self, ending: Ending, reading: Option<Reading>) -> (Option<Usage>, Charge) {
-        let (Some(answered), Some(reading)) = (&self.answered, reading) else { return (None, Charge::FREE) };
-        if answered.is_error {
-            return (None, Charge::FREE);
-        }
+        let answered = self.answered.as_ref().filter(|answered| !answered.is_error);
+        let (Some(answered), Some(reading)) = (answered, reading) else {
+            return (None, self.charge_without_answer());
+        };
         let charge = self.parts.prices.charge(&answered.price_query(), &reading);
         let was_seen_to_the_end = ending == Ending::Whole && reading.failure.is_none();
         match self.begun.estimate {
@@ -330,6 +365,22 @@ impl Account {
             }
             _ => (reading.usage, charge),
         }
+    }
+
+    /// An error is free, and so is what was never sent; what AWS may have finished unseen is not.
+    fn charge_without_answer(&self) -> Charge {
+        match (self.work, self.begun.estimate) {
+            (Work::None, _) => Charge::FREE,
+            _ if is_free(self.begun.service, self.operation.name) => Charge::FREE,
+            (_, None) => Charge::USAGE_UNKNOWN,
+            (_, cost) => Charge { cost, basis: CostBasis::Estimated, price: None },
+        }
+    }
+
+    /// Whether the gateway stops without waiting for this request.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.parts.is_cutting_off.load(Ordering::Relaxed)
     }
 
     /// The cost, where the answer's head already tells all of it.
@@ -394,9 +445,11 @@ impl Answered {
     }
 }
 
-/// A worker that goes down takes its requests with it: their ends are written all the same.
+/// A worker that goes down takes its requests with it: their ends are written all the same. Nothing else drops a
+/// request that waits for its answer: a client that leaves by then is noticed later.
 impl Drop for Account {
     fn drop(&mut self) {
-        self.end(if self.answered.is_some() { Ending::Abandoned } else { Ending::Failed });
+        let is_cut_off = self.answered.is_none() || self.is_cut_off();
+        self.end(if is_cut_off { Ending::CutOff } else { Ending::Abandoned });
     }
 }

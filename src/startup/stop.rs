@@ -1,6 +1,7 @@
 //! The stop: readiness turns red, load balancers get time to notice, requests under way finish, connections close.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -36,6 +37,7 @@ pub(super) async fn stop_at_signal(server: ServerHandle, shared: Arc<Shared>, co
         () = stop_gently(&server, &shared, &connections) => {}
         () = next_signal() => log::warn!("stopping at once"),
     }
+    shared.is_cutting_off.store(true, Ordering::Relaxed);
     connections.cut();
     server.stop(false).await;
 }
@@ -51,6 +53,10 @@ async fn stop_gently(server: &ServerHandle, shared: &Shared, connections: &Conne
         while shared.requests_under_way() > 0 && Instant::now() < deadline {
             tokio::time::sleep(STOP_POLL).await;
         }
+        if shared.requests_under_way() > 0 {
+            log::warn!("requests under way are cut off: they took longer than shutdown_grace");
+        }
+        shared.is_cutting_off.store(true, Ordering::Relaxed);
         let closed_by = Instant::now() + CLOSE_GRACE;
         while connections.count() > 0 && Instant::now() < closed_by {
             tokio::time::sleep(STOP_POLL).await;

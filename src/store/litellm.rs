@@ -55,14 +55,14 @@ impl Store {
         table: LitellmTable,
         after: Option<String>,
     ) -> Result<Vec<(String, Value)>, StoreError> {
-        let Backend::Postgres(pool) = &self.backend else {
+        let Backend::Postgres(pools) = &self.backend else {
             return Err(StoreError::Refused("LiteLLM keeps its tables in Postgres".to_owned()));
         };
         let (table, key) = table.names();
         let query = format!(
             r#"SELECT "{key}" AS id, row_to_json(t)::text AS row FROM "{table}" t WHERE "{key}" > $1 ORDER BY "{key}" LIMIT {PAGE}"#
         );
-        let mut conn = pool.get().await?;
+        let mut conn = pools.pool.get().await?;
         let query = diesel::sql_query(query).bind::<Text, _>(after.unwrap_or_default());
         let rows: Vec<Row> = query.load(&mut conn).await?;
         let parsed = rows.into_iter().map(|Row { id, row }| match serde_json::from_str(&row) {

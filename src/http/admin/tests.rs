@@ -304,7 +304,8 @@ async fn keys_are_listed_in_pages() {
     assert_eq!(page["keys"].as_array().unwrap().len(), 2);
     let counts = [&page["total_count"], &page["current_page"], &page["total_pages"]];
     assert_eq!(counts, [&json!(5), &json!(2), &json!(3)]);
-    let (_, page) = gateway.get(MASTER, "/key/list?team_id=t&return_full_object=true&include_team_keys=true").await;
+    let (_, page) =
+        gateway.get(MASTER, "/key/list?team_id=t&return_full_object=true&include_team_keys=true").await;
     assert_eq!((&page["total_count"], &page["keys"][0]["team_id"]), (&json!(2), &json!("t")));
     assert_eq!(page["keys"][0]["token"].as_str().unwrap().len(), 64);
     for (query, status) in [("size=101", 422), ("page=0", 422), ("page=x", 422), ("organization_id=o", 400)] {

@@ -219,9 +219,12 @@ impl Attempts<'_> {
         };
         let signed = self.worker.signer.sign(order).await.map_err(TryFailure::Sign)?;
         self.open_account(route).map_err(TryFailure::Journal)?;
+        if let Some(account) = &mut self.account {
+            account.sending();
+        }
         let sent = self.worker.upstream.send(endpoint, signed.head, body, deployment.timeout).await;
         if let Some(account) = &mut self.account {
-            account.tried(deployment, sent.as_ref().map_or(0, |answer| answer.status().as_u16()));
+            account.tried(deployment, &sent);
         }
         if let Err(failure) = &sent {
             log::warn!("request {}: deployment {}: {failure}", admitted.id, deployment.id);
