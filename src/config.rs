@@ -19,6 +19,7 @@ mod identity;
 mod limits;
 mod listen;
 mod model;
+mod multipliers;
 mod price;
 mod routing;
 mod section;
@@ -48,6 +49,7 @@ pub use routing::RoutingConfig;
 pub use server::{AccessLog, ServerConfig};
 
 use crate::domain::Secret;
+use crate::pricing::TierMultiplier;
 use general::GeneralSettings;
 use section::{Context, Section};
 use tree::{Node, NodeValue};
@@ -63,6 +65,9 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Every usable entry of `model_list`, in its order.
     pub deployments: Vec<DeploymentConfig>,
+    /// `bedgate_settings.prices.tier_multipliers`: what service tiers cost as multiples of the default tier, where neither
+    /// the list nor a deployment has a price or a multiplier of its own.
+    pub tier_multipliers: Vec<TierMultiplier>,
     /// How requests find a deployment.
     pub routing: RoutingConfig,
     /// Regions, endpoints and the default credentials.
@@ -140,10 +145,13 @@ fn judge(
     let server = ServerConfig::read(own.section("server", ctx), ctx);
     let budgets =
         BudgetsConfig::read(own.section("budgets", ctx), &mut litellm, general.user_header_name, ctx);
+    let mut prices = own.section("prices", ctx);
+    let tier_multipliers = multipliers::read(prices.take("tier_multipliers", ctx), ctx);
+    prices.refuse_rest(ctx);
     let config = Config {
         master_key: general.master_key,
         database: general.database,
-        deployments: deployments::read(model_list, credentials, ctx),
+        deployments: deployments::read(model_list, credentials, &tier_multipliers, ctx),
         routing: RoutingConfig::read(
             top.section("router_settings", ctx),
             litellm,
@@ -165,6 +173,7 @@ fn judge(
         environment_variables,
         ignored: Vec::new(),
         server,
+        tier_multipliers,
     };
     own.refuse_rest(ctx);
     // A key that begins with `x-` is a place for YAML anchors.

@@ -11,7 +11,9 @@
 //! A field's name carries what changes the price: `_above_200k_tokens` (or another number) when the prompt,
 //! cache reads and writes included, is longer than that: then all tokens of the call cost the higher price;
 //! `_priority`, `_flex`, `_reserved` by the tier it was served in; `_latency_optimized`. A kind that was used
-//! and has no price under its full name makes the call unpriced: no price is ever taken for another.
+//! and has no price under its full name makes the call unpriced: no price is ever taken for another. Only where the
+//! configuration says what a tier costs as a multiple of the default one ([`TierMultiplier`]), the plain price times
+//! that takes the place of a missing price; the row then names the multiplier and its day.
 //! An entry without any price is free.
 //!
 //! # What it comes to
@@ -20,6 +22,7 @@
 //! nano-dollars.
 
 pub mod lookup;
+pub mod multiplier;
 pub mod price_list;
 mod rates;
 
@@ -28,8 +31,9 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::NanoUsd;
+use crate::domain::{NanoUsd, UnixMicros};
 use crate::usage::{Reading, Usage};
+pub use multiplier::{DearerOrCheaper, TierMultiplier};
 use price_list::Entry;
 pub use price_list::{BadPriceTable, picodollars};
 use rates::Rates;
@@ -91,6 +95,10 @@ pub struct PriceQuery<'a> {
     pub base_model: Option<&'a str>,
     /// The deployment's own prices: LiteLLM's field names, picodollars a unit.
     pub own: &'a BTreeMap<String, i64>,
+    /// What tiers without a price cost as multiples of the default one.
+    pub multipliers: &'a [TierMultiplier],
+    /// When the call began: the multiplier of that moment counts.
+    pub at: UnixMicros,
 }
 
 /// What a call is charged.
@@ -149,8 +157,7 @@ impl PriceBook {
         } else {
             lookup::find(&self.entries, query, usage.image)
         };
-        let rates = Rates { own: query.own, entry: found };
-        rates.charge(usage)
+        Rates::new(query, found).charge(usage)
     }
 
     /// The most a call can cost that reads and writes at most so many tokens in the default tier: all input
@@ -166,7 +173,7 @@ impl PriceBook {
     ) -> Option<NanoUsd> {
         let found = lookup::find(&self.entries, query, None);
         let bound = max_output_tokens.or_else(|| found.and_then(|(_, entry)| entry.max_output_tokens));
-        Rates { own: query.own, entry: found }.worst_case(input_tokens, bound)
+        Rates::new(query, found).worst_case(input_tokens, bound)
     }
 
     /// The longest answer of a model, in tokens, if the list tells.

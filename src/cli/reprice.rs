@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 
 use crate::config::{Config, DeploymentConfig};
-use crate::domain::NanoUsd;
-use crate::pricing::{PriceBook, PriceQuery};
+use crate::domain::{NanoUsd, UnixMicros};
+use crate::pricing::{PriceBook, PriceQuery, TierMultiplier};
 use crate::store::Store;
 use crate::store::spend::SpendRow;
 
@@ -25,7 +25,7 @@ pub(super) async fn run(config: Config, only_show: bool) -> anyhow::Result<ExitC
         after = Some(last.id);
         for row in rows {
             let deployment = deployments.get(row.deployment.as_str()).copied();
-            let Some((cost, price)) = price_of(&row, deployment) else {
+            let Some((cost, price)) = price_of(&row, deployment, &config.tier_multipliers) else {
                 *still_unpriced.entry(row.model_id.clone().unwrap_or_default()).or_default() += 1;
                 continue;
             };
@@ -46,6 +46,7 @@ pub(super) async fn run(config: Config, only_show: bool) -> anyhow::Result<ExitC
 fn price_of(
     row: &SpendRow,
     deployment: Option<&DeploymentConfig>,
+    general: &[TierMultiplier],
 ) -> Option<(NanoUsd, Option<crate::pricing::Price>)> {
     let none = BTreeMap::new();
     let query = PriceQuery {
@@ -53,6 +54,8 @@ fn price_of(
         region: &row.region,
         base_model: deployment.and_then(|deployment| deployment.base_model.as_deref()),
         own: deployment.map_or(&none, |deployment| &deployment.prices),
+        multipliers: deployment.map_or(general, |deployment| &deployment.tier_multipliers),
+        at: UnixMicros(row.started_at),
     };
     let charge = PriceBook::builtin().price(&query, &row.usage()?);
     Some((charge.cost?, charge.price))

@@ -9,11 +9,13 @@ use url::Url;
 use super::fault::Place;
 use super::identity::IdentityConfig;
 use super::model::{self, BedrockModel, ModelForm};
+use super::multipliers;
 use super::section::{Context, Section};
 use super::setting::{Picodollars, Share, Timeout};
 use super::tree::{Node, NodeValue};
 use super::weights::{Shares, whole_weights};
 use crate::domain::Region;
+use crate::pricing::TierMultiplier;
 
 /// One way to serve a model name.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +46,8 @@ pub struct DeploymentConfig {
     pub base_model: Option<String>,
     /// Own prices in LiteLLM's field names, picodollars a unit.
     pub prices: BTreeMap<String, i64>,
+    /// `tier_multipliers`, else the general ones: what tiers without a price cost as multiples of the default one.
+    pub tier_multipliers: Vec<TierMultiplier>,
     /// `model_info` as written, for `/model/info`.
     pub model_info: serde_json::Value,
 }
@@ -58,6 +62,7 @@ const MAX_DEPLOYMENTS: usize = 10_000;
 pub(super) fn read(
     model_list: Option<&Node>,
     credentials: Option<&Node>,
+    multipliers: &[TierMultiplier],
     ctx: &mut Context,
 ) -> Vec<DeploymentConfig> {
     let entries = match model_list {
@@ -77,7 +82,11 @@ pub(super) fn read(
         entries.iter().filter_map(|node| Entry::read(node, &credentials, ctx)).collect();
     settle_weights(&mut read);
     make_ids_unique(&mut read, ctx);
-    read.into_iter().map(|entry| entry.deployment).collect()
+    let with_general = |mut deployment: DeploymentConfig| {
+        deployment.tier_multipliers = multipliers::over(deployment.tier_multipliers, multipliers);
+        deployment
+    };
+    read.into_iter().map(|entry| with_general(entry.deployment)).collect()
 }
 
 /// A deployment and what is still to be settled among its kind.
@@ -151,6 +160,7 @@ impl DeploymentConfig {
             stream_timeout: params.get::<Timeout>("stream_timeout", ctx).map(|timeout| timeout.0),
             base_model: info.get("base_model", ctx).map(without_prefixes),
             prices: own_prices(params, info, ctx),
+            tier_multipliers: own_multipliers(params, info, ctx),
             model_info: serde_json::Value::Null,
         }
     }
@@ -223,6 +233,16 @@ fn own_prices(params: &mut Section<'_>, info: &mut Section<'_>, ctx: &mut Contex
         }
     }
     prices
+}
+
+/// The multipliers of `litellm_params`, else of `model_info`.
+fn own_multipliers(
+    params: &mut Section<'_>,
+    info: &mut Section<'_>,
+    ctx: &mut Context,
+) -> Vec<TierMultiplier> {
+    let (of_params, of_info) = (params.take("tier_multipliers", ctx), info.take("tier_multipliers", ctx));
+    multipliers::read(of_params.or(of_info), ctx)
 }
 
 /// `credential_list`: parameters under a name, for several entries to share.

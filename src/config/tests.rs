@@ -657,6 +657,63 @@ bedgate_settings:
     }
 }
 
+mod multipliers {
+    use super::*;
+    use crate::domain::UnixMicros;
+    use crate::pricing::{DearerOrCheaper, TierMultiplier};
+
+    #[test]
+    fn a_deployments_own_multipliers_count_before_the_general_ones_tier_by_tier() {
+        let text = "
+model_list:
+  - {model_name: a, litellm_params: {model: bedrock/x.y, tier_multipliers: [{tier: flex, multiplier: 0.4, from: 1970-01-02}]}}
+  - {model_name: b, litellm_params: {model: bedrock/x.y}, model_info: {tier_multipliers: []}}
+bedgate_settings:
+  prices:
+    tier_multipliers:
+      - {tier: flex, multiplier: 0.5, from: 2026-11-01}
+      - {tier: priority, multiplier: '1.75', from: 2026-11-01}";
+        let config = config(text, &[]);
+        assert_eq!(config.ignored, Vec::<String>::new());
+        let of = |place: usize| {
+            let shown = config.deployments[place].tier_multipliers.iter().map(ToString::to_string);
+            shown.collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(of(0), "× 0.4 (flex, from 1970-01-02), × 1.75 (priority, from 2026-11-01)");
+        assert_eq!(of(1), "× 0.5 (flex, from 2026-11-01), × 1.75 (priority, from 2026-11-01)");
+        let own = &config.deployments[0].tier_multipliers;
+        let day = UnixMicros(86_400_000_000);
+        assert_eq!(TierMultiplier::in_force(own, DearerOrCheaper::Flex, day), own.first());
+        assert_eq!(TierMultiplier::in_force(own, DearerOrCheaper::Flex, UnixMicros(day.0 - 1)), None);
+        assert_eq!(config.tier_multipliers.len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_dated_multiplier_is_a_fault() {
+        for (entry, fault) in [
+            ("{tier: flex, multiplier: 0.5}", "lacks a part"),
+            ("{tier: fast, multiplier: 0.5, from: 2026-11-01}", "expected priority, flex, reserved"),
+            ("{tier: flex, multiplier: -1, from: 2026-11-01}", "expected a number from 0 to 100"),
+            ("{tier: flex, multiplier: 0.0000001, from: 2026-11-01}", "at most six decimals"),
+            ("{tier: flex, multiplier: 101, from: 2026-11-01}", "expected a number from 0 to 100"),
+            ("{tier: flex, multiplier: 0.5, from: soon}", "expected a day such as"),
+            ("{tier: flex, multiplier: 0.5, from: 2026-11-01, model: x}", "is not a setting"),
+            (
+                "{tier: flex, multiplier: 1, from: 2026-11-01}, {tier: flex, multiplier: 2, from: 2026-11-01}",
+                "is the second",
+            ),
+            ("flex", "expected a map"),
+        ] {
+            let found =
+                faults(&format!("bedgate_settings: {{prices: {{tier_multipliers: [{entry}]}}}}"), &[]);
+            assert!(
+                !found.is_empty() && found.iter().any(|found| found.contains(fault)),
+                "{entry}: {found:?}"
+            );
+        }
+    }
+}
+
 mod budgets {
     use super::*;
     use crate::domain::{NanoUsd, Zone};

@@ -86,12 +86,15 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::domain::UnixMicros;
 
     #[test]
     fn what_is_charged_by_tokens_of_text_has_a_bound_and_nothing_else_has() {
         let own = BTreeMap::new();
         let bound = |operation: &str, model_id: &str, body: &str, asks_for_more: bool| {
-            let query = PriceQuery { model_id, region: "us-west-2", base_model: None, own: &own };
+            let (multipliers, at) = (&[], UnixMicros(0));
+            let query =
+                PriceQuery { model_id, region: "us-west-2", base_model: None, own: &own, multipliers, at };
             let facts = RequestFacts::of(body.as_bytes());
             let question = CostQuestion {
                 service: Service::BedrockRuntime,

@@ -357,7 +357,7 @@ impl Account {
         let (Some(answered), Some(reading)) = (answered, reading) else {
             return (None, self.charge_without_answer());
         };
-        let charge = self.parts.prices.charge(&answered.price_query(), &reading);
+        let charge = self.parts.prices.charge(&answered.price_query(self.begun.started_at), &reading);
         let was_seen_to_the_end = ending == Ending::Whole && reading.failure.is_none();
         match self.begun.estimate {
             Some(_) if charge.basis == CostBasis::UsageUnknown && !was_seen_to_the_end => {
@@ -388,7 +388,7 @@ impl Account {
     pub fn cost_from_head(&mut self) -> Option<NanoUsd> {
         let answered = self.answered.as_mut().filter(|answered| !answered.is_error)?;
         let usage = answered.reader.finish().usage?;
-        self.parts.prices.price(&answered.price_query(), &usage).cost
+        self.parts.prices.price(&answered.price_query(self.begun.started_at), &usage).cost
     }
 
     fn report(&self, ended: &Ended) {
@@ -435,12 +435,14 @@ impl Account {
 }
 
 impl Answered {
-    fn price_query(&self) -> PriceQuery<'_> {
+    fn price_query(&self, at: UnixMicros) -> PriceQuery<'_> {
         PriceQuery {
             model_id: self.model_id.as_deref().unwrap_or_default(),
             region: self.deployment.region.as_str(),
             base_model: self.deployment.base_model.as_deref(),
             own: &self.deployment.prices,
+            multipliers: &self.deployment.tier_multipliers,
+            at,
         }
     }
 }

@@ -82,7 +82,15 @@ impl Case {
         let reading = reader.finish();
         assert!(reading.whole, "{} {}", self.operation, self.model);
         let own = BTreeMap::new();
-        let query = PriceQuery { model_id: self.model, region: "us-east-1", base_model: None, own: &own };
+        let (multipliers, at) = (&[], UnixMicros(0));
+        let query = PriceQuery {
+            model_id: self.model,
+            region: "us-east-1",
+            base_model: None,
+            own: &own,
+            multipliers,
+            at,
+        };
         PriceBook::builtin().charge(&query, &reading)
     }
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::CostBasis;
 use super::lookup::Named;
 use super::price_list::threshold_in;
-use super::{Charge, Price};
-use crate::domain::NanoUsd;
+use super::{Charge, DearerOrCheaper, Price, PriceQuery, TierMultiplier};
+use crate::domain::{NanoUsd, UnixMicros};
 use crate::usage::{ServiceTier, Unit, Usage};
 
 const INPUT: &str = "input_cost_per_token";
@@ -19,13 +19,18 @@ const CACHE_WRITE_1H: &str = "cache_creation_input_token_cost_above_1hr";
 /// A sum is kept in femtodollars (10⁻¹⁵ USD), because a price a second times milliseconds is that fine.
 const FEMTO_PER_NANO: i128 = 1_000_000;
 const FEMTO_PER_PICO: i128 = 1_000;
+/// A factor of one: two multipliers of six decimals each.
+const FACTOR_ONE: i128 = 1_000_000_000_000;
+const MILLION: i128 = 1_000_000;
 
 /// The prices of one deployment.
 pub(super) struct Rates<'a> {
     /// The deployment's own.
-    pub(super) own: &'a BTreeMap<String, i64>,
+    own: &'a BTreeMap<String, i64>,
     /// The list's.
-    pub(super) entry: Option<Named<'a>>,
+    entry: Option<Named<'a>>,
+    multipliers: &'a [TierMultiplier],
+    at: UnixMicros,
 }
 
 /// A kind of use: how many, of which field, and how many of it make one unit of the price.
@@ -40,21 +45,36 @@ struct Rate {
     field: Cow<'static, str>,
     picodollars: i64,
     is_own: bool,
+    /// Times this, in parts of [`FACTOR_ONE`]: a price that is missing, made of the plain one.
+    factor: Option<i128>,
 }
 
-impl Rates<'_> {
+impl<'a> Rates<'a> {
+    /// The prices that hold for a call.
+    pub(super) fn new(query: &PriceQuery<'a>, entry: Option<Named<'a>>) -> Self {
+        Self { own: query.own, entry, multipliers: query.multipliers, at: query.at }
+    }
+
     pub(super) fn charge(&self, usage: &Usage) -> Charge {
         // Nothing used costs nothing at any price.
         let kinds = kinds(usage);
         if self.is_free() || kinds.is_empty() {
-            return self.charged(NanoUsd::ZERO, Vec::new());
+            return self.charged(NanoUsd::ZERO, Vec::new(), None);
         }
         let suffix = Suffix::of(usage, self.threshold(usage));
-        let rates: Option<Vec<_>> = kinds.iter().map(|kind| self.rate(kind.fields, &suffix)).collect();
-        let Some(rates) = rates else { return Charge::UNPRICED };
-        let amounts = rates.iter().zip(&kinds).map(|(rate, kind)| femtodollars(rate.picodollars, kind));
-        match sum(amounts).and_then(round_to_nano) {
-            Some(cost) => self.charged(cost, rates),
+        let multipliers = self.multipliers_of(&suffix);
+        let rate = |kind: &Kind| {
+            let multiplied = || self.multiplied(kind.fields, &suffix, multipliers.as_deref()?);
+            self.rate(kind.fields, &suffix).or_else(multiplied)
+        };
+        let Some(rates) = kinds.iter().map(rate).collect::<Option<Vec<_>>>() else { return Charge::UNPRICED };
+        let is_multiplied = rates.iter().any(|rate| rate.factor.is_some());
+        let one = if is_multiplied { FACTOR_ONE } else { 1 };
+        let amounts = rates.iter().zip(&kinds).map(|(rate, kind)| {
+            femtodollars(rate.picodollars, kind)?.checked_mul(rate.factor.unwrap_or(one))
+        });
+        match sum(amounts).and_then(|amount| round_to_nano(amount, one)) {
+            Some(cost) => self.charged(cost, rates, multipliers.filter(|_| is_multiplied)),
             None => Charge::UNPRICED,
         }
     }
@@ -80,7 +100,7 @@ impl Rates<'_> {
             None => 0,
         };
         let picodollars = i128::from(input).checked_mul(i128::from(input_tokens))?.checked_add(output)?;
-        round_to_nano(picodollars.checked_mul(FEMTO_PER_PICO)?)
+        round_to_nano(picodollars.checked_mul(FEMTO_PER_PICO)?, 1)
     }
 
     /// An entry that prices nothing is free: the list leaves zero prices out.
@@ -88,7 +108,35 @@ impl Rates<'_> {
         self.own.is_empty() && self.entry.is_some_and(|(_, entry)| entry.rates.is_empty())
     }
 
-    fn charged(&self, cost: NanoUsd, rates: Vec<Rate>) -> Charge {
+    /// The multipliers for everything that makes this price another than the default one; `None` if one is missing.
+    fn multipliers_of(&self, suffix: &Suffix) -> Option<Vec<&'a TierMultiplier>> {
+        let tier = match suffix.tier {
+            ServiceTier::Default => None,
+            ServiceTier::Priority => Some(DearerOrCheaper::Priority),
+            ServiceTier::Flex => Some(DearerOrCheaper::Flex),
+            ServiceTier::Reserved => Some(DearerOrCheaper::Reserved),
+        };
+        let latency = suffix.latency_optimised.then_some(DearerOrCheaper::LatencyOptimized);
+        let wanted = tier.into_iter().chain(latency);
+        wanted.map(|tier| TierMultiplier::in_force(self.multipliers, tier, self.at)).collect()
+    }
+
+    /// The plain rate times the multipliers, for a kind whose own price is missing.
+    fn multiplied(
+        &self,
+        fields: &[&'static str],
+        suffix: &Suffix,
+        multipliers: &[&TierMultiplier],
+    ) -> Option<Rate> {
+        let mut factor = FACTOR_ONE;
+        for multiplier in multipliers {
+            factor = factor.checked_mul(i128::from(multiplier.millionths))? / MILLION;
+        }
+        let plain = self.rate(fields, &Suffix { threshold: suffix.threshold, ..Suffix::default() })?;
+        (!multipliers.is_empty()).then_some(Rate { factor: Some(factor), ..plain })
+    }
+
+    fn charged(&self, cost: NanoUsd, rates: Vec<Rate>, multipliers: Option<Vec<&TierMultiplier>>) -> Charge {
         let uses_own = rates.iter().any(|rate| rate.is_own);
         let uses_list = rates.iter().any(|rate| !rate.is_own);
         let listed = self.entry.map(|(name, _)| name);
@@ -97,6 +145,8 @@ impl Rates<'_> {
             (true, _) => Some("config".to_owned()),
             (false, name) => name.map(str::to_owned),
         };
+        let multiplied = multipliers.into_iter().flatten().map(|multiplier| format!(" {multiplier}"));
+        let entry = entry.map(|entry| multiplied.fold(entry, |entry, multiplier| entry + &multiplier));
         let rates = rates.into_iter().map(|rate| (rate.field.into_owned(), rate.picodollars)).collect();
         Charge { cost: Some(cost), basis: CostBasis::Exact, price: entry.map(|entry| Price { entry, rates }) }
     }
@@ -111,7 +161,7 @@ impl Rates<'_> {
         let (_, entry) = self.entry?;
         fields.iter().map(|field| suffix.added_to(field)).find_map(|field| {
             let picodollars = entry.rate(&field)?;
-            Some(Rate { field, picodollars, is_own: false })
+            Some(Rate { field, picodollars, is_own: false, factor: None })
         })
     }
 
@@ -122,7 +172,7 @@ impl Rates<'_> {
         }
         let named = |field: Cow<'static, str>| {
             let picodollars = *self.own.get(field.as_ref())?;
-            Some(Rate { field, picodollars, is_own: true })
+            Some(Rate { field, picodollars, is_own: true, factor: None })
         };
         let flat = Suffix { threshold: None, ..*suffix };
         named(suffix.added_to(field)).or_else(|| named(flat.added_to(field)))
@@ -238,11 +288,12 @@ fn sum(mut amounts: impl Iterator<Item = Option<i128>>) -> Option<i128> {
     amounts.try_fold(0_i128, |total, amount| total.checked_add(amount?))
 }
 
-/// The one rounding: half to even.
-pub(super) fn round_to_nano(femtodollars: i128) -> Option<NanoUsd> {
-    let whole = femtodollars.div_euclid(FEMTO_PER_NANO);
-    let rest = femtodollars.rem_euclid(FEMTO_PER_NANO);
-    let rounds_up = match (rest * 2).cmp(&FEMTO_PER_NANO) {
+/// The one rounding: half to even. `one` parts make a femtodollar.
+pub(super) fn round_to_nano(amount: i128, one: i128) -> Option<NanoUsd> {
+    let per_nano = FEMTO_PER_NANO * one;
+    let whole = amount.div_euclid(per_nano);
+    let rest = amount.rem_euclid(per_nano);
+    let rounds_up = match (rest * 2).cmp(&per_nano) {
         std::cmp::Ordering::Less => false,
         std::cmp::Ordering::Equal => whole % 2 != 0,
         std::cmp::Ordering::Greater => true,

@@ -11,7 +11,7 @@ mod answers;
 fn entry_of(model_id: &str, region: &str, base_model: Option<&str>) -> Option<String> {
     let own = BTreeMap::new();
     let usage = Usage { input_tokens: 1, ..Usage::default() };
-    let query = PriceQuery { model_id, region, base_model, own: &own };
+    let query = PriceQuery { model_id, region, base_model, own: &own, multipliers: &[], at: UnixMicros(0) };
     PriceBook::builtin().price(&query, &usage).price.map(|price| price.entry)
 }
 
@@ -99,7 +99,14 @@ fn the_base_model_speaks_for_an_opaque_arn() {
 fn price(own: &[(&str, i64)], usage: &Usage) -> Charge {
     let own: BTreeMap<String, i64> = own.iter().map(|(field, rate)| ((*field).to_owned(), *rate)).collect();
     let model_id = "anthropic.claude-sonnet-4-20250514-v1:0";
-    let query = PriceQuery { model_id, region: "us-east-1", base_model: None, own: &own };
+    let query = PriceQuery {
+        model_id,
+        region: "us-east-1",
+        base_model: None,
+        own: &own,
+        multipliers: &[],
+        at: UnixMicros(0),
+    };
     PriceBook::builtin().price(&query, usage)
 }
 
@@ -146,6 +153,66 @@ fn a_tier_is_charged_at_its_own_price_only() {
         price(&[("input_cost_per_token_latency_optimized", 500_000)], &fast).cost,
         Some(NanoUsd(500_000))
     );
+}
+
+fn multiplier(tier: DearerOrCheaper, millionths: u64, day: &str, from: i64) -> TierMultiplier {
+    TierMultiplier { tier, millionths, from: UnixMicros(from), day: day.to_owned() }
+}
+
+#[test]
+fn a_tier_without_a_price_costs_the_multiple_that_held_when_the_call_began() {
+    use DearerOrCheaper::{Flex, LatencyOptimized, Priority};
+    let multipliers = [
+        multiplier(Flex, 500_000, "2026-02-01", 100),
+        multiplier(Flex, 333_333, "2026-03-01", 200),
+        multiplier(Priority, 1_750_000, "2026-02-01", 100),
+        multiplier(LatencyOptimized, 1_250_000, "2026-02-01", 100),
+    ];
+    let charge = |at: i64, own: &[(&str, i64)], usage: &Usage| {
+        let own: BTreeMap<String, i64> = own.iter().map(|(name, rate)| ((*name).to_owned(), *rate)).collect();
+        let (model_id, at) = ("amazon.nova-lite-v1:0", UnixMicros(at));
+        let query = PriceQuery {
+            model_id,
+            region: "us-east-1",
+            base_model: None,
+            own: &own,
+            multipliers: &multipliers,
+            at,
+        };
+        PriceBook::builtin().price(&query, usage)
+    };
+    // 60 and 240 nano-dollars a token.
+    let usage = |tier| Usage { input_tokens: 1_001, output_tokens: 1, tier, ..Usage::default() };
+    let flex = usage(ServiceTier::Flex);
+    assert_eq!(charge(99, &[], &flex), Charge::UNPRICED, "before its first day");
+    let charged = charge(100, &[], &flex);
+    assert_eq!((charged.cost, charged.basis), (Some(NanoUsd(30_150)), CostBasis::Exact));
+    let price = charged.price.unwrap();
+    assert_eq!(price.entry, "amazon.nova-lite-v1:0 × 0.5 (flex, from 2026-02-01)");
+    let rates = [("input_cost_per_token".to_owned(), 60_000), ("output_cost_per_token".to_owned(), 240_000)];
+    assert_eq!(price.rates, rates);
+    // 60,300 × 0.333333 = 20,099.9799, rounded once.
+    assert_eq!(charge(200, &[], &flex).cost, Some(NanoUsd(20_100)));
+    assert_eq!(charge(150, &[], &usage(ServiceTier::Priority)).cost, Some(NanoUsd(105_525)));
+    assert_eq!(charge(150, &[], &usage(ServiceTier::Reserved)), Charge::UNPRICED, "nothing is said of it");
+    // 60,300 × 1.75 × 1.25 = 131,906.25.
+    let both = Usage { latency_optimised: true, ..usage(ServiceTier::Priority) };
+    let charged = charge(150, &[], &both);
+    assert_eq!(charged.cost, Some(NanoUsd(131_906)));
+    assert!(
+        charged
+            .price
+            .unwrap()
+            .entry
+            .ends_with("(priority, from 2026-02-01) × 1.25 (latency_optimized, from 2026-02-01)")
+    );
+    // A price of its own comes first, kind by kind; a kind without any price stays without.
+    let own = [("input_cost_per_token_flex", 1_000)];
+    assert_eq!(charge(150, &own, &flex).cost, Some(NanoUsd(1_001 + 120)));
+    let cached = Usage { cache_write_1h_tokens: 1, ..flex };
+    assert_eq!(charge(150, &[], &cached), Charge::UNPRICED);
+    assert_eq!(charge(150, &[], &usage(ServiceTier::Default)).cost, Some(NanoUsd(60_300)));
+    assert_eq!(charge(150, &[], &usage(ServiceTier::Default)).price.unwrap().entry, "amazon.nova-lite-v1:0");
 }
 
 #[test]
@@ -199,7 +266,14 @@ fn absurd_counts_are_unpriced_not_wrapped() {
 fn the_worst_case_takes_the_dearest_price_and_the_longest_answer() {
     let worst = |model_id, input, output| {
         let own = BTreeMap::new();
-        let query = PriceQuery { model_id, region: "us-east-1", base_model: None, own: &own };
+        let query = PriceQuery {
+            model_id,
+            region: "us-east-1",
+            base_model: None,
+            own: &own,
+            multipliers: &[],
+            at: UnixMicros(0),
+        };
         PriceBook::builtin().worst_case(&query, input, output).map(|cost| cost.0)
     };
     let sonnet = "anthropic.claude-sonnet-4-20250514-v1:0";
@@ -230,7 +304,7 @@ proptest! {
     #[test]
     fn the_rounding_is_half_to_even(whole in -1_000_000_i128..1_000_000, rest in prop_oneof![Just(500_000), Just(499_999), Just(500_001), 0_i128..1_000_000]) {
         let amount = whole * 1_000_000 + rest;
-        prop_assert_eq!(i128::from(rates::round_to_nano(amount).unwrap().0), half_even(amount));
+        prop_assert_eq!(i128::from(rates::round_to_nano(amount, 1).unwrap().0), half_even(amount));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::regions::region_of_arn;
 use super::{Question, Route, RouteError, TryResult};
 use crate::config::{AwsConfig, Config, DeploymentConfig, IdentityConfig, RoutingConfig};
 use crate::domain::{IdentityId, Region, Service, UnixMicros};
+use crate::pricing::TierMultiplier;
 
 /// Requests may name this many regions besides the default one; more are refused, to bound the table.
 const MAX_REGIONS: usize = 64;
@@ -45,6 +46,8 @@ pub struct Deployment {
     pub base_model: Option<String>,
     /// Own prices, picodollars a unit.
     pub prices: BTreeMap<String, i64>,
+    /// What tiers without a price cost as multiples of the default one.
+    pub tier_multipliers: Vec<TierMultiplier>,
     model_id: ModelId,
     endpoints: Vec<Endpoint>,
     order: u32,
@@ -236,6 +239,7 @@ impl RouteTable {
             timeout: template.timeout,
             base_model: None,
             prices: BTreeMap::new(),
+            tier_multipliers: template.tier_multipliers.clone(),
             model_id: ModelId::AsRequested,
             endpoints: endpoints(&self.aws, &region, None),
             order: 0,
@@ -288,6 +292,7 @@ fn configured(entry: &DeploymentConfig, slot: usize, identity: IdentityId, confi
         timeout: entry.timeout.unwrap_or(config.routing.timeout),
         base_model: entry.base_model.clone(),
         prices: entry.prices.clone(),
+        tier_multipliers: entry.tier_multipliers.clone(),
         model_id,
         order: entry.order,
         weight: entry.weight,
@@ -306,6 +311,7 @@ fn unlisted(region: &Region, slot: usize, config: &Config) -> Deployment {
         timeout: config.routing.timeout,
         base_model: None,
         prices: BTreeMap::new(),
+        tier_multipliers: config.tier_multipliers.clone(),
         model_id: ModelId::AsRequested,
         endpoints: endpoints(&config.aws, region, None),
         order: 0,

@@ -153,7 +153,7 @@ impl Attempts<'_> {
             asks_for_more: asks_for_more(admitted.request.headers()),
         };
         let cost = PossibleCost {
-            bound: could_cost(self.worker.shared.prices, &price_query(route), &question),
+            bound: could_cost(self.worker.shared.prices, &price_query(route, admitted.now), &question),
             likely: estimate(admitted, route, self.worker, &admitted.facts),
         };
         admission.reserve(cost, likely_tokens(&admitted.facts), UnixMicros::now())
@@ -274,13 +274,15 @@ fn says_expired(answer: &Answer) -> bool {
         && error_type.is_some_and(|text| text.starts_with("ExpiredToken"))
 }
 
-fn price_query(route: &Route) -> PriceQuery<'_> {
+fn price_query(route: &Route, at: UnixMicros) -> PriceQuery<'_> {
     let deployment = &route.deployment;
     PriceQuery {
         model_id: route.model_id.as_deref().unwrap_or_default(),
         region: deployment.region.as_str(),
         base_model: deployment.base_model.as_deref(),
         own: &deployment.prices,
+        multipliers: &deployment.tier_multipliers,
+        at,
     }
 }
 
@@ -329,7 +331,7 @@ fn estimate(
         return Some(NanoUsd::ZERO);
     }
     let (input, output) = (request.likely_input_tokens(), request.max_output_tokens);
-    let by_price = worker.shared.prices.worst_case(&price_query(route), input, output);
+    let by_price = worker.shared.prices.worst_case(&price_query(route, admitted.now), input, output);
     by_price.or(worker.shared.config.budgets.estimate)
 }
 
