@@ -61,10 +61,10 @@ def test_a_tier_without_a_price_costs_its_dated_multiple_and_later_ones_price_wh
         plain, list_price = call(None)
         assert nano_usd(plain) == list_price
         flex, list_price = call("flex")
-        assert nano_usd(flex) == list_price // 2
+        assert nano_usd(flex) == list_price // 2, "both are even"
         assert flex["metadata"]["service_tier"] == "flex" and flex["metadata"]["cost_basis"] == "exact"
         assert flex["metadata"]["price"]["entry"] == "amazon.nova-lite-v1:0 × 0.5 (flex, from 2020-01-01)"
-        unpriced, _ = call("priority")
+        unpriced, list_price = call("priority")
         assert unpriced["metadata"]["cost_basis"] == "unpriced"
         for day, charged in (("2999-01-01", "0 events charged"), ("2020-01-01", "1 events charged")):
             priority = {"tier": "priority", "multiplier": 1.75, "from": day}

@@ -7,6 +7,8 @@ use crate::usage::{ServiceTier, Unit};
 
 #[path = "answers_tests.rs"]
 mod answers;
+#[path = "families_tests.rs"]
+mod families;
 
 fn entry_of(model_id: &str, region: &str, base_model: Option<&str>) -> Option<String> {
     let own = BTreeMap::new();
