@@ -7,10 +7,12 @@ mod buffer;
 pub mod cost_bound;
 mod holders;
 pub mod rate;
+mod responses;
 mod table;
 
 pub use access::{may_use_any, may_use_model, require_model, require_operation, wildcard_matches};
 pub use admission::{Admission, Request};
 pub use buffer::{BufferBudget, BufferedBytes};
 pub use holders::HolderDirectory;
+pub use responses::ResponseOwners;
 pub use table::{LimitTable, Subject};

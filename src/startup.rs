@@ -321,6 +321,7 @@ fn worker(
             ledger: shared.ledger.clone(),
             prices: shared.prices,
             metrics: Arc::clone(&shared.metrics),
+            responses: Arc::clone(&shared.limits.responses),
             access_log: config.access_log,
             max_inspected_bytes: config.limits.max_inspected_bytes,
         },
