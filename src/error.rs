@@ -56,6 +56,9 @@ pub enum GatewayError {
     /// The request line is no Bedrock operation.
     #[error(transparent)]
     NoOperation(#[from] Unresolved),
+    /// AWS keeps no such response for this key.
+    #[error("no response with this id was made with this key")]
+    NoSuchResponse,
     /// The body is larger than the limit.
     #[error(
         "the request body is larger than {limit} bytes, the limit set by the gateway (bedgate_settings.limits.max_body)"
@@ -125,6 +128,7 @@ impl GatewayError {
             Self::NoOperation(Unresolved::NoSuchOperation { .. }) => {
                 (StatusCode::NOT_FOUND, "UnknownOperationException")
             }
+            Self::NoSuchResponse => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
             Self::NoOperation(Unresolved::UnsafePath(_)) => (StatusCode::BAD_REQUEST, "ValidationException"),
             Self::BudgetExceeded(_) => (StatusCode::BAD_REQUEST, "ServiceQuotaExceededException"),
             Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "ThrottlingException"),

@@ -7,6 +7,7 @@ mod buffer;
 pub mod cost_bound;
 mod holders;
 pub mod rate;
+mod responses;
 mod seating;
 mod table;
 
@@ -14,5 +15,6 @@ pub use access::{may_use_any, may_use_model, require_model, require_operation, w
 pub use admission::{Admission, PossibleCost};
 pub use buffer::{BufferBudget, BufferedBytes};
 pub use holders::HolderDirectory;
+pub use responses::ResponseOwners;
 pub use seating::Request;
 pub use table::{LimitTable, Subject};

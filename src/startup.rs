@@ -337,6 +337,7 @@ fn worker(
             losses: shared.losses.clone(),
             prices: shared.prices,
             metrics: Arc::clone(&shared.metrics),
+            responses: Arc::clone(&shared.limits.responses),
             access_log: config.access_log,
             max_inspected_bytes: config.limits.max_inspected_bytes,
             is_cutting_off: Arc::clone(&shared.is_cutting_off),

@@ -27,6 +27,7 @@ mod attribution;
 mod body;
 mod received;
 mod relay;
+mod stored;
 
 use address::Address;
 use attribution::Attribution;
@@ -86,7 +87,7 @@ async fn serve(
     let full_path = request.uri().path();
     let address = Address::of(full_path).ok_or_else(|| not_served(request))?;
     refuse_websocket(request)?;
-    let path = address.path;
+    let path = address.path.as_ref();
     let call = address.resolve(&request_line(request, path))?;
     let claim = worker.shared.authenticator.claim(request.headers(), || received::head(request), now)?;
     let mut model: Option<Arc<str>> = call.model.map(|model| model.name().as_ref().into());
@@ -114,6 +115,7 @@ async fn serve(
     attribution.complete_from_body(&facts);
     let call = operation::settle_by_body(call, &body.bytes);
     require_models_in_body(worker, &caller, &call, &body)?;
+    require_response(worker, &caller, &call, path, &body).await?;
     let model_in_body = model_member.and_then(|member| top_level_string_span(&body.bytes, member));
     if let Some(literal) = model_in_body.clone().and_then(|span| body.bytes.get(span)) {
         model = serde_json::from_slice::<String>(literal).ok().map(Into::into);
@@ -228,6 +230,23 @@ fn require_models_in_body(
         ))
     })?;
     named.iter().try_for_each(|model| require_model(worker, caller, model))
+}
+
+/// A response that AWS keeps is for the key that made it.
+async fn require_response(
+    worker: &Worker,
+    caller: &Caller,
+    call: &Call<'_>,
+    path: &str,
+    body: &Body,
+) -> Result<(), GatewayError> {
+    if caller.key().is_none() {
+        return Ok(());
+    }
+    match stored::response_named(call, path, &body.bytes)? {
+        Some(id) => worker.shared.limits.responses.require(caller, &id).await,
+        None => Ok(()),
+    }
 }
 
 /// The key may use the model, and so may its team.

@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use super::budget::{BudgetCounter, BudgetTerms, Step, WantedReading};
 use super::holders::HolderDirectory;
 use super::rate::{RateCounter, RateTerms};
+use super::responses::ResponseOwners;
 use crate::config::BudgetsConfig;
 use crate::domain::period::Period;
 use crate::domain::{KeyHash, NanoUsd, UnixMicros, Zone};
@@ -93,6 +94,8 @@ impl Counters {
 pub struct LimitTable {
     /// Teams, customers and named budgets.
     pub holders: HolderDirectory,
+    /// Whose the responses are that AWS keeps.
+    pub responses: Arc<ResponseOwners>,
     pub(super) defaults: BudgetsConfig,
     pub(super) gateway: Option<BudgetTerms>,
     pub(super) metrics: Arc<Metrics>,
@@ -133,6 +136,7 @@ impl LimitTable {
         });
         Self {
             holders: HolderDirectory::default(),
+            responses: Arc::new(ResponseOwners::new(store.clone())),
             defaults: config.clone(),
             gateway,
             metrics,

@@ -16,8 +16,8 @@ use crate::domain::{NanoUsd, UnixMicros};
 use crate::event::{Attempt, Begun, CostBasis, Ended, Outcome};
 use crate::journal::{JournalPermit, JournalWriter};
 use crate::ledger::{LedgerError, LedgerHandle};
-use crate::limits::Admission;
 use crate::limits::cost_bound::is_free;
+use crate::limits::{Admission, ResponseOwners};
 use crate::metrics::{Metrics, TokenKind, TokenLabels};
 use crate::operation::Operation;
 use crate::pricing::{Charge, PriceBook, PriceQuery};
@@ -25,6 +25,9 @@ use crate::route::{Deployment, Route};
 use crate::telemetry::{self, AccessLine};
 use crate::upstream::{Answer, SendFailure};
 use crate::usage::{AnswerFacts, AnswerKind, Framing, Progress, Reading, RequestFacts, Usage, UsageReader};
+
+/// The operation whose answers AWS keeps under an id.
+const MAKES_RESPONSES: &str = "OpenAiResponses";
 
 /// How a request came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,8 @@ pub struct AccountParts {
     pub prices: &'static PriceBook,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Told of every response that AWS keeps.
+    pub responses: Arc<ResponseOwners>,
     /// How access lines are written.
     pub access_log: AccessLog,
     /// Response bytes looked at for usage, at the most.
@@ -238,7 +243,14 @@ impl Account {
         if self.first_byte.is_none() {
             self.first_byte = Some(Instant::now());
         }
-        self.answered.as_mut().map_or(Progress::More, |answered| answered.reader.feed(chunk))
+        let Some(answered) = &mut self.answered else { return Progress::More };
+        let progress = answered.reader.feed(chunk);
+        if self.operation.name == MAKES_RESPONSES
+            && let Some(id) = answered.reader.new_response_id()
+        {
+            self.parts.responses.made(id, self.begun.payer, UnixMicros::now());
+        }
+        progress
     }
 
     /// Whether the answer, as far as its format tells, has come to its proper end.

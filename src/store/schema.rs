@@ -63,6 +63,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// Who made the responses that AWS keeps.
+    bedgate.response_owners (response_id) {
+        response_id -> Text,
+        payer -> Text,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
     /// Deleted keys as they were.
     bedgate.deleted_keys (revision) {
         revision -> BigInt,

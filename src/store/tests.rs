@@ -12,8 +12,8 @@ use super::keys::{Change, KeptPair, KeyChange, MAX_PAIRS_PER_KEY, SealedPair};
 use super::limit_set::LimitSet;
 use super::spend::{Days, Scope, SpendOf, SpendSince, SpendSum, Spent};
 use super::{
-    InsertedSpend, KeyFilter, KeyPatch, KeyRecord, SpendFilter, Store, StoreError, TakenName, follow_keys,
-    on_writer,
+    InsertedSpend, KeyFilter, KeyPatch, KeyRecord, ResponseOwner, SpendFilter, Store, StoreError, TakenName,
+    follow_keys, on_writer,
 };
 use crate::config::DatabaseConfig;
 use crate::domain::{EventId, KeyHash, NanoUsd, Secret, Service, UnixMicros};
@@ -92,6 +92,7 @@ macro_rules! on_each_database {
 }
 
 on_each_database! {
+    who_made_a_response_is_kept_until_it_is_old => response_owners;
     migrations_run_once_when_two_instances_start_together => two_migrate_at_once;
     a_database_that_is_newer_is_refused => newer_is_refused;
     an_event_shipped_twice_counts_once => events_are_idempotent;
@@ -527,6 +528,26 @@ async fn pairs_live(database: &TestDatabase) {
 
     store.delete_keys(vec![one.hash], change(NOON)).await.unwrap();
     assert_eq!(store.load_pairs(None).await.unwrap(), vec![]);
+}
+
+async fn response_owners(database: &TestDatabase) {
+    let (store, other) = (database.open().await, database.open().await);
+    store.migrate().await.unwrap();
+    let made = |id: &str, payer: &str, created_at| ResponseOwner {
+        response_id: id.to_owned(),
+        payer: payer.to_owned(),
+        created_at,
+    };
+    let owners = vec![made("resp_1", "one", 10), made("resp_2", "two", 20)];
+    store.keep_response_owners(owners, UnixMicros(0)).await.unwrap();
+    let again = vec![made("resp_1", "two", 30), made("resp_3", "three", 30)];
+    store.keep_response_owners(again, UnixMicros(0)).await.unwrap();
+    let owner = async |id: &str| other.response_owner(id.to_owned()).await.unwrap();
+    assert_eq!(owner("resp_1").await.as_deref(), Some("one"), "who made it first stays");
+    assert_eq!(owner("resp_3").await.as_deref(), Some("three"));
+    assert_eq!(owner("resp_4").await, None);
+    store.keep_response_owners(Vec::new(), UnixMicros(20)).await.unwrap();
+    assert_eq!((owner("resp_1").await, owner("resp_2").await.as_deref()), (None, Some("two")));
 }
 
 async fn taken_names(database: &TestDatabase) {

@@ -57,6 +57,7 @@ pub struct UsageReader {
     header_latency_optimised: Option<bool>,
     body: Body,
     statements: Statements,
+    response_id_taken: bool,
 }
 
 #[derive(Debug)]
@@ -88,6 +89,7 @@ impl UsageReader {
             header_latency_optimised: None,
             body,
             statements: Statements::new(kind.framing, limit),
+            response_id_taken: false,
         }
     }
 
@@ -129,6 +131,20 @@ impl UsageReader {
             Body::Events(lines) => lines.feed(chunk, |data| self.statements.read_event(data)),
         }
         if self.statements.terminal && !was_terminal { Progress::Terminal } else { Progress::More }
+    }
+
+    /// The id of the response that the answer is or tells of, once it was read; only once.
+    pub fn new_response_id(&mut self) -> Option<String> {
+        if self.response_id_taken {
+            return None;
+        }
+        let id = match &self.body {
+            Body::Json(members) if members.is_complete() => statements::id_of(members),
+            Body::Events(_) => self.statements.response_id.take(),
+            _ => None,
+        };
+        self.response_id_taken = id.is_some();
+        id
     }
 
     /// What is known now: after the terminal chunk, or at the end of the answer, whatever its end was.

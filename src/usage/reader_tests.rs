@@ -262,3 +262,23 @@ proptest! {
         prop_assert!(reading.whole);
     }
 }
+
+#[test]
+fn the_id_of_a_response_is_read_once_from_a_whole_answer_or_its_first_event() {
+    let response = r#"{"id":"resp_1","object":"response","output":[{"id":"msg_1"}],"usage":null}"#;
+    let created = format!(
+        "event: response.created\ndata: {{\"type\":\"response.created\",\"response\":{response}}}\n\n"
+    );
+    let completed = created.replace("created", "completed");
+    for (kind, text) in [(JSON, response.to_owned()), (EVENTS, format!("{created}{completed}"))] {
+        for cut in 0..text.len() {
+            let mut reader = UsageReader::new(kind, LIMIT);
+            let mut found = Vec::new();
+            for part in [&text[..cut], &text[cut..]] {
+                reader.feed(part.as_bytes());
+                found.extend(reader.new_response_id());
+            }
+            assert_eq!(found, ["resp_1"], "cut at {cut}");
+        }
+    }
+}

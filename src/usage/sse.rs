@@ -76,14 +76,15 @@ impl DataLines {
     }
 }
 
-/// Whether the data of an event may state usage, name a failure or end the stream, in OpenAI's or
-/// Anthropic's shape: a quick look that lets the many events of content pass.
+/// Whether the data of an event may state usage, name a response or a failure or end the stream, in OpenAI's
+/// or Anthropic's shape: a quick look that lets the many events of content pass.
 pub(crate) fn may_tell(data: &[u8]) -> bool {
     static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
-    static OTHERS: LazyLock<[Finder<'static>; 5]> = LazyLock::new(|| {
+    static OTHERS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
         [
             "\"message_stop\"",
             "\"error\"",
+            "\"response.created\"",
             "\"response.completed\"",
             "\"response.incomplete\"",
             "\"response.failed\"",

@@ -23,6 +23,8 @@ pub(super) struct Statements {
     pub(super) missed: bool,
     /// The latest chunk's base64 text: it states the usage of some families.
     last_chunk: Vec<u8>,
+    /// The id of the response that events speak of, until it is taken.
+    pub(super) response_id: Option<String>,
     /// The last chunk did state usage.
     pub(super) stated_last: bool,
 }
@@ -32,6 +34,7 @@ const MAX_LAST_CHUNK_BYTES: usize = 16 * 1024;
 
 /// Members of an answer, of a chunk and of a server-sent event.
 pub(super) const WANTED: &[Wanted] = &[
+    ("id", Take::Value),
     ("usage", Take::Value),
     ("serviceTier", Take::Value),
     ("service_tier", Take::Value),
@@ -72,6 +75,7 @@ impl Statements {
             failure: None,
             missed: false,
             last_chunk: Vec::new(),
+            response_id: None,
             stated_last: false,
         }
     }
@@ -138,7 +142,11 @@ impl Statements {
         self.read_statement(&members);
         for nested in ["message", "metadata", "response"] {
             if let Some(text) = members.value(nested) {
-                self.read_statement(&JsonMembers::of(WANTED, text));
+                let members = JsonMembers::of(WANTED, text);
+                self.read_statement(&members);
+                if nested == "response" {
+                    self.response_id = id_of(&members);
+                }
             }
         }
         let event_type: String = parse(members.value("type")).unwrap_or_default();
@@ -229,6 +237,11 @@ fn other_statement(members: &JsonMembers) -> Option<Stated> {
         billed_units: Option<BilledUnits>,
     }
     parse::<Meta>(members.value("meta"))?.billed_units?.stated()
+}
+
+/// The id of what the members belong to.
+pub(super) fn id_of(members: &JsonMembers) -> Option<String> {
+    parse(members.value("id"))
 }
 
 fn parse<'a, T: serde::Deserialize<'a>>(text: Option<&'a [u8]>) -> Option<T> {

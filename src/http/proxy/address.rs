@@ -1,6 +1,8 @@
 //! Which part of the gateway a URL addresses: `/bedrock` for all of Bedrock, a base of its own for each service,
 //! and the paths where the OpenAI and Anthropic SDKs look when they are given the gateway's root.
 
+use std::borrow::Cow;
+
 use crate::domain::Service;
 use crate::error::ErrorShape;
 use crate::operation::{self, Call, RequestLine, Unresolved};
@@ -15,13 +17,17 @@ const ROOT_PATHS: [(&str, &str); 4] = [
     ("/v1/messages/count_tokens", "/anthropic/v1/messages/count_tokens"),
 ];
 
+/// Where responses that AWS keeps are found by their ids, and where they are at bedrock-runtime.
+const ROOT_RESPONSES: &str = "/v1/responses/";
+const RESPONSES: &str = "/openai/v1/responses/";
+
 /// What a URL addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address<'p> {
     /// The service, where the base names one.
     service: Option<Service>,
     /// The path at AWS.
-    pub(super) path: &'p str,
+    pub(super) path: Cow<'p, str>,
     /// How errors look there.
     pub(super) errors: ErrorShape,
 }
@@ -31,7 +37,11 @@ impl<'p> Address<'p> {
     pub(super) fn of(path: &'p str) -> Option<Self> {
         if let Some((_, at_aws)) = ROOT_PATHS.iter().find(|(root, _)| *root == path) {
             let service = Some(Service::BedrockRuntime);
-            return Some(Self { service, path: at_aws, errors: errors_at(at_aws) });
+            return Some(Self { service, path: Cow::Borrowed(*at_aws), errors: errors_at(at_aws) });
+        }
+        if let Some(id) = path.strip_prefix(ROOT_RESPONSES) {
+            let path = Cow::Owned(format!("{RESPONSES}{id}"));
+            return Some(Self { service: None, path, errors: ErrorShape::OpenAi });
         }
         let base = path.strip_prefix('/')?.split('/').next()?;
         let below = path.get(1 + base.len()..)?;
@@ -40,11 +50,11 @@ impl<'p> Address<'p> {
             // `bedrock` is the control plane's host, too, but its name stands for all services.
             other => Some(Service::from_host_prefix(other)?),
         };
-        Some(Self { service, path: below, errors: errors_at(below) })
+        Some(Self { service, path: Cow::Borrowed(below), errors: errors_at(below) })
     }
 
     /// The operation called.
-    pub(super) fn resolve(&self, request: &RequestLine<'p>) -> Result<Call<'p>, Unresolved> {
+    pub(super) fn resolve<'r>(&self, request: &RequestLine<'r>) -> Result<Call<'r>, Unresolved> {
         match self.service {
             None => operation::resolve(request),
             Some(service) => operation::resolve_at(service, request),
@@ -83,13 +93,15 @@ mod tests {
             ("/bedrock-agent/agents/", Some((Some(Service::BedrockAgent), "/agents/"))),
             ("/bedrock-mantle/v1/responses", Some((Some(Service::BedrockMantle), "/v1/responses"))),
             ("/v1/messages", Some((Some(Service::BedrockRuntime), "/anthropic/v1/messages"))),
+            ("/v1/responses/resp_1/cancel", Some((None, "/openai/v1/responses/resp_1/cancel"))),
             ("/bedrockish/model/x/converse", None),
             ("/v1/embeddings", None),
             ("/", None),
             ("*", None),
         ];
         for (path, expected) in cases {
-            let found = Address::of(path).map(|address| (address.service, address.path));
+            let found = Address::of(path);
+            let found = found.as_ref().map(|address| (address.service, address.path.as_ref()));
             assert_eq!(found, expected, "{path}");
         }
     }
