@@ -79,14 +79,16 @@ impl ServerConfig {
         let shutdown_grace = section.get("shutdown_grace", ctx);
         let tls = TlsConfig::read(&mut section, ctx);
         let http2 = Http2Config::read(section.section("http2", ctx), ctx);
+        let place = section.place.key("tls_port");
+        section.refuse_rest(ctx);
+        let host = ctx.variable("BEDGATE_HOST").or(host);
         let port = ctx.variable("BEDGATE_PORT").or(port).unwrap_or(default.port);
         if port != 0 && tls.as_ref().is_some_and(|tls| tls.port == Some(port)) {
             let problem = "is the plain port, too; leave it out to speak nothing but TLS";
-            ctx.fault(&section.place.key("tls_port"), problem);
+            ctx.fault(&place, problem);
         }
-        section.refuse_rest(ctx);
         Self {
-            host: ctx.variable("BEDGATE_HOST").or(host),
+            host,
             port,
             data_dir: ctx.variable("BEDGATE_DATA_DIR").or(data_dir).unwrap_or(default.data_dir),
             workers: workers.into(),

@@ -155,16 +155,12 @@ pub(super) fn answered(
     *answer.status_mut() =
         hyper::StatusCode::from_u16(status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
     let headers = answer.headers_mut();
-    let connection = head.headers().get(header::CONNECTION).and_then(|value| value.to_str().ok());
-    let is_listed = |name: &str| {
-        connection
-            .is_some_and(|names| names.split(',').any(|listed| listed.trim().eq_ignore_ascii_case(name)))
-    };
+    let listed = head.headers().get(header::CONNECTION).and_then(|value| value.to_str().ok());
     for (name, value) in head.headers() {
         let name = name.as_str();
         // The length of a body that is sent is its own; that of one that is not sent is what the handler says.
         let is_restated = name == "content-length" && !has_no_body;
-        if OF_ONE_CONNECTION.contains(&name) || is_listed(name) || is_restated {
+        if is_of_one_connection(name, listed) || is_restated {
             continue;
         }
         let name = hyper::header::HeaderName::from_bytes(name.as_bytes());
@@ -174,12 +170,18 @@ pub(super) fn answered(
         }
     }
     if let BodySize::Sized(length) = size
-        && status != 204
+        && !matches!(status, 204 | 304)
         && !headers.contains_key(hyper::header::CONTENT_LENGTH)
     {
         headers.insert(hyper::header::CONTENT_LENGTH, length.into());
     }
     answer
+}
+
+/// Whether a header is about the connection it came on; `listed` is what that connection's `Connection` header says.
+fn is_of_one_connection(name: &str, listed: Option<&str>) -> bool {
+    OF_ONE_CONNECTION.contains(&name)
+        || listed.is_some_and(|names| names.split(',').any(|listed| listed.trim().eq_ignore_ascii_case(name)))
 }
 
 /// Why an answer's stream is reset.
@@ -259,6 +261,58 @@ impl Drop for AnswerBody {
     fn drop(&mut self) {
         if self.is_over && !self.upload.is_read() {
             self.upload.clone().linger();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_that_came_apart_are_joined_and_one_stays_as_it_is() {
+        let cases: [(&[&str], &[&str]); 3] =
+            [(&[], &[]), (&["a=1; b=2"], &["a=1; b=2"]), (&["a=1", "b=2", "c=3"], &["a=1; b=2; c=3"])];
+        for (received, expected) in cases {
+            let mut headers = header::HeaderMap::new();
+            for cookie in received {
+                headers.append(header::COOKIE, HeaderValue::from_str(cookie).unwrap());
+            }
+            join_cookies(&mut headers);
+            let joined: Vec<&str> =
+                headers.get_all(header::COOKIE).map(|value| value.to_str().unwrap()).collect();
+            assert_eq!(joined, expected, "{received:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_and_a_query_stay_as_they_were_written() {
+        for text in [
+            "/bedrock/model/arn:aws:bedrock:us-west-2:1:inference-profile%2Fa.b-v1%3A0/converse",
+            "/a%20b/?x=%2F&y=+&&z",
+            "/a//b/./c/..;/~!$&'()*+,=@",
+            "/?",
+        ] {
+            let received: hyper::Uri = format!("http://gateway.example:4000{text}").parse().unwrap();
+            let uri = uri(&received).unwrap();
+            assert_eq!(uri.path_and_query().unwrap().as_str(), text);
+            assert_eq!(uri.authority().unwrap().as_str(), "gateway.example:4000");
+        }
+    }
+
+    #[test]
+    fn headers_of_one_connection_are_those_http2_forbids_and_those_that_connection_lists() {
+        let cases = [
+            ("connection", None, true),
+            ("transfer-encoding", None, true),
+            ("keep-alive", None, true),
+            ("content-type", None, false),
+            ("x-amzn-requestid", Some("close"), false),
+            ("x-hop", Some("close, X-Hop"), true),
+            ("x-ho", Some("close, X-Hop"), false),
+        ];
+        for (name, listed, expected) in cases {
+            assert_eq!(is_of_one_connection(name, listed), expected, "{name} {listed:?}");
         }
     }
 }
