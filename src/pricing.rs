@@ -12,7 +12,7 @@
 //! cache reads and writes included, is longer than that: then all tokens of the call cost the higher price;
 //! `_priority`, `_flex`, `_reserved` by the tier it was served in; `_latency_optimized`. A kind that was used
 //! and has no price under its full name makes the call unpriced: no price is ever taken for another.
-//! An entry without any price is free.
+//! An entry is free if the list marks it so (`free`); one without a price is unpriced.
 //!
 //! # What it comes to
 //!
