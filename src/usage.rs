@@ -5,6 +5,7 @@ mod chunk_frames;
 mod count;
 pub mod event_stream;
 mod json_members;
+mod output_bound;
 pub mod reader;
 pub mod request_facts;
 mod shapes;
