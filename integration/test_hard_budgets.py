@@ -73,3 +73,12 @@ def test_what_hides_or_lacks_a_bound_is_refused_before_it_is_sent(gateway, key, 
 )
 def test_headers_that_raise_the_price_are_refused(gateway, key, headers):
     assert ask(gateway, key, SHORT, *headers).status == 400
+
+
+def test_a_guardrail_beside_the_model_leaves_the_cost_an_estimate(gateway):
+    guarded = {**SHORT, "guardrailConfig": {"guardrailIdentifier": "g", "guardrailVersion": "1"}}
+    plain, beside = (
+        gateway.event(ask(gateway, gateway.generate_key(), body).headers["x-litellm-call-id"]) for body in (SHORT, guarded)
+    )
+    assert plain["metadata"]["cost_basis"] == "exact"
+    assert beside["metadata"]["cost_basis"] == "estimated" and nano_usd(beside) == nano_usd(plain)

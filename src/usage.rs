@@ -4,6 +4,7 @@ pub mod answer_kind;
 mod chunk_frames;
 mod count;
 pub mod event_stream;
+mod guardrail;
 mod json_members;
 mod output_bound;
 pub mod reader;
