@@ -32,9 +32,11 @@ use crate::store::keys::{Change, KeyChange};
 use crate::store::{KeyRecord, Store, StoreError, follow_holders, follow_keys};
 use crate::upstream::{self, UpstreamClient};
 
+mod client;
 mod stop;
 
-use stop::{OpenConnection, stop_at_signal};
+use client::{OpenConnection, limit_waiting};
+use stop::stop_at_signal;
 
 /// A client has this long to send its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -292,7 +294,10 @@ fn serve(
     })
     .on_connect({
         let connections = Arc::clone(connections);
-        move |_, data| drop(data.insert(OpenConnection::new(&connections)))
+        move |socket, data| {
+            limit_waiting(socket, config.client_write_timeout);
+            drop(data.insert(OpenConnection::new(&connections)));
+        }
     })
     .keep_alive(config.keep_alive)
     .client_request_timeout(HEAD_TIMEOUT)

@@ -585,7 +585,7 @@ mod own_settings {
             "
 bedgate_settings:
   access_log: json
-  server: {host: 10.0.0.1, port: 80, data_dir: /d, workers: 3, keep_alive: 2m, lame_duck: 0, shutdown_grace: 1h}
+  server: {host: 10.0.0.1, port: 80, data_dir: /d, workers: 3, keep_alive: 2m, client_write_timeout: 7, lame_duck: 0, shutdown_grace: 1h}
   limits: {max_body: 1MiB, max_buffered: 2MiB, max_inspected: 3MiB, max_journal: 4MiB, drain_timeout: 0, drain_bytes: 5MiB, body_timeout: 6}
   routing: {allow_unlisted_models: false}
   aws: {use_fips: true, use_dualstack: yes, max_connections: 7, connect_timeout: 800ms, keep_alive: 9}
@@ -600,6 +600,7 @@ bedgate_settings:
                 data_dir: "/d".into(),
                 workers: 3,
                 keep_alive: Duration::from_secs(120),
+                client_write_timeout: Duration::from_secs(7),
                 lame_duck: Duration::ZERO,
                 shutdown_grace: Duration::from_secs(3600),
             },

@@ -16,22 +16,6 @@ const STOP_POLL: Duration = Duration::from_millis(20);
 /// are clients that do not take the last bytes of their answer, or do not send the rest of a request.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// A client's connection, counted until it is closed.
-pub(super) struct OpenConnection(Arc<AtomicUsize>);
-
-impl OpenConnection {
-    pub(super) fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Waits for SIGTERM or SIGINT; a second one skips the waits.
 pub(super) async fn stop_at_signal(server: ServerHandle, shared: Arc<Shared>, connections: Arc<AtomicUsize>) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
