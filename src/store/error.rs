@@ -17,6 +17,9 @@ pub enum StoreError {
     /// Every connection was busy, or the database did not answer, for the named limit of time.
     #[error("the database did not answer in time: {0}")]
     TimedOut(&'static str),
+    /// The connection reaches a server that takes no writes (any more): after a failover, say.
+    #[error("the database takes no writes: {0}")]
+    ReadOnly(String),
     /// The database could not do it now.
     #[error("the database failed: {0}")]
     Failed(String),
@@ -69,7 +72,14 @@ impl StoreError {
     /// Whether the same call may succeed later. Refused rows never will: drop them, loudly.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::NotAccepted(_) | Self::TimedOut(_) | Self::Failed(_))
+        matches!(
+            self,
+            Self::Unreachable(_)
+                | Self::NotAccepted(_)
+                | Self::TimedOut(_)
+                | Self::ReadOnly(_)
+                | Self::Failed(_)
+        )
     }
 }
 
@@ -87,6 +97,7 @@ impl From<QueryError> for StoreError {
                     | Kind::CheckViolation
                     | Kind::RestrictViolation
                     | Kind::ExclusionViolation => Self::Refused(message),
+                    Kind::ReadOnlyTransaction => Self::ReadOnly(message),
                     // Deadlock, full disk, shutdown, missing rights: people or time can mend all of these, and
                     // text and numbers are made storable before they are sent.
                     _ => Self::Failed(message),

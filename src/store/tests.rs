@@ -531,6 +531,49 @@ async fn logs_filtered(database: &TestDatabase) {
     execute(&store, "SELECT * FROM bedgate.spend".to_owned()).await.unwrap();
 }
 
+/// After a failover a connection may reach a server that takes no writes: the next try makes another.
+#[tokio::test]
+async fn connections_that_take_no_writes_are_let_go() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let all = events(6);
+    store.insert_spend(&all[..3]).await.unwrap();
+    let (server, name) = database.postgres.as_ref().unwrap();
+    let becomes = |what: &str| format!("ALTER DATABASE {name} SET default_transaction_read_only = {what}");
+    // Connections made now take no writes, and go on answering.
+    execute(server, becomes("on")).await.unwrap();
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname";
+    execute(server, format!("{cut} = '{name}' AND pid <> pg_backend_pid()")).await.unwrap();
+    let refused = async || {
+        let mut tries = 0;
+        loop {
+            match store.insert_spend(&all).await {
+                Err(StoreError::ReadOnly(_)) => return,
+                Err(error) => assert!(error.is_transient() && tries < 5, "{error}"),
+                Ok(_) => panic!("it took writes"),
+            }
+            tries += 1;
+        }
+    };
+    refused().await;
+    execute(server, becomes("off")).await.unwrap();
+    store.insert_spend(&all).await.unwrap();
+    assert_sums(&store, &all).await;
+    // The same for calls that are not batches.
+    execute(server, becomes("on")).await.unwrap();
+    execute(server, format!("{cut} = '{name}' AND pid <> pg_backend_pid()")).await.unwrap();
+    let write = || execute(&store, "DELETE FROM bedgate.spend_events WHERE false".to_owned());
+    let mut error = write().await.unwrap_err();
+    while !matches!(error, StoreError::ReadOnly(_)) {
+        assert!(error.is_transient(), "{error}");
+        error = write().await.unwrap_err();
+    }
+    execute(server, becomes("off")).await.unwrap();
+    write().await.unwrap();
+    database.drop().await;
+}
+
 /// Connections that the server closed are replaced without anybody noticing but the call under way.
 #[tokio::test]
 async fn a_pool_outlives_the_connections_it_loses() {

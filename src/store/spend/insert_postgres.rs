@@ -9,6 +9,7 @@ use super::row::SpendRow;
 use crate::store::WAIT_FOR_ANSWER;
 use crate::store::columns::EventIdSql;
 use crate::store::error::StoreError;
+use crate::store::postgres::let_go;
 
 /// Columns travel as arrays: 34 parameters whatever the number of rows (Postgres takes 65,535).
 ///
@@ -91,6 +92,10 @@ pub(super) async fn insert(pool: Pool<AsyncPgConnection>, rows: Vec<SpendRow>) -
         drop(Object::take(conn));
         return Err(StoreError::TimedOut("writing spend"));
     };
+    let counted = counted.map_err(StoreError::from);
+    if matches!(counted, Err(StoreError::ReadOnly(_))) {
+        let_go(&pool, conn);
+    }
     Ok(usize::try_from(counted?.inserted).unwrap_or_default())
 }
 
