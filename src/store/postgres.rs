@@ -41,6 +41,12 @@ pub(super) fn pool(
     if !url.ignored.is_empty() {
         log::warn!(parameters = url.ignored.join(", "); "parameters of DATABASE_URL that bedgate does not use");
     }
+    if url.is_behind_pooler {
+        log::warn!(
+            "DATABASE_URL says pgbouncer=true: bedgate uses named prepared statements, so the pooler must either \
+             pool sessions or keep them (PgBouncer 1.21 or later, max_prepared_statements above 0)"
+        );
+    }
     let connector = MakeRustlsConnect::new(tls::client_config(&url)?);
     let mut manager_config = ManagerConfig::<AsyncPgConnection>::default();
     manager_config.recycling_method = RecyclingMethod::Fast;
