@@ -202,3 +202,16 @@ def test_postgres_holds_bedgates_tables_in_a_schema_of_its_own(spawn_gateway, po
         )
         assert schemas == "bedgate"
         assert postgres.query(database, "select count(*) from bedgate.spend_events") == "1"
+
+
+def test_a_number_that_no_answer_can_mean_holds_up_no_event(gateway, simulator):
+    key = gateway.generate_key()
+    absurd = f"usage.{2**64 - 1}.{2**64 - 1}"
+    with simulator.faults(fault(absurd, model="claude-3-5-sonnet")):
+        for number in range(3):
+            name = f"x-litellm-call-id: absurd-{number}-{key[-8:]}"
+            raw_exchange(gateway.port, raw_post("/bedrock/model/sonnet/converse", key, CONVERSE, name))
+    answer = raw_exchange(gateway.port, raw_post("/bedrock/model/sonnet/converse", key, CONVERSE))
+    assert nano_usd(gateway.event(answer.headers["x-litellm-call-id"])) > 0
+    for number in range(3):
+        assert gateway.event(f"absurd-{number}-{key[-8:]}")["prompt_tokens"] == 10**15

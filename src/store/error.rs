@@ -98,6 +98,8 @@ impl From<QueryError> for StoreError {
                     | Kind::RestrictViolation
                     | Kind::ExclusionViolation => Self::Refused(message),
                     Kind::ReadOnlyTransaction => Self::ReadOnly(message),
+                    // 22003, for which diesel has no kind: a sum of this row's numbers fits into no column.
+                    _ if message.contains("out of range") => Self::Refused(message),
                     // Deadlock, full disk, shutdown, missing rights: people or time can mend all of these, and
                     // text and numbers are made storable before they are sent.
                     _ => Self::Failed(message),

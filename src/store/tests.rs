@@ -98,6 +98,7 @@ on_each_database! {
     sums_are_those_of_the_events => sums_match;
     two_inserters_of_overlapping_batches_neither_wait_forever_nor_count_twice => inserters_overlap;
     texts_that_a_client_can_send_are_storable => odd_texts;
+    numbers_that_no_answer_can_mean_hold_up_nothing => absurd_numbers;
     a_key_lives_from_creation_to_deletion => key_life;
     changes_come_in_order_and_only_once => changes_in_order;
     another_instance_follows_within_a_second => instances_follow;
@@ -254,6 +255,31 @@ async fn assert_sums(store: &Store, events: &[SpendEvent]) {
     }
 }
 
+/// What a model states is a number of its own choosing.
+async fn absurd_numbers(database: &TestDatabase) {
+    const MOST: i64 = 1_000_000_000_000_000;
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let mut all = events(40);
+    for event in &mut all {
+        let usage = event.ended.usage.as_mut().unwrap();
+        (usage.input_tokens, usage.output_tokens) = (u64::MAX, u64::MAX);
+        event.ended.cost = Some(NanoUsd(i64::MAX));
+        event.begun.estimate = Some(NanoUsd(i64::MAX));
+    }
+    let (first, rest) = all.split_at(20);
+    store.insert_spend(first).await.unwrap();
+    store.insert_spend(rest).await.unwrap();
+    let sum = &sums(&store, Scope::Key).await[&Payer::Key(KeyHash::of("one")).to_string()];
+    assert_eq!((sum.cost, sum.requests), (NanoUsd(40 * MOST), 40));
+    if database.postgres.is_some() {
+        // Where a sum is full all the same, the row is refused: the rest of its batch goes on without it.
+        execute(&store, format!("UPDATE bedgate.spend_rollups SET cost_nano = {}", i64::MAX)).await.unwrap();
+        let error = store.insert_spend(&[event(0, Payer::Key(KeyHash::of("one")))]).await.unwrap_err();
+        assert!(!error.is_transient(), "{error}");
+    }
+}
+
 async fn unpriced_is_charged(database: &TestDatabase) {
     let store = database.open().await;
     store.migrate().await.unwrap();
@@ -337,7 +363,7 @@ async fn odd_texts(database: &TestDatabase) {
     assert_eq!(tags, ["nul ?, quote \", snowman \u{2603}"]);
     assert_eq!(page.events[0].user_id.as_ref().unwrap().len(), 2_046);
     execute(&store, "SELECT * FROM bedgate.spend".to_owned()).await.unwrap();
-    assert_eq!(page.events[0].input_tokens, Some(i64::MAX));
+    assert_eq!(page.events[0].input_tokens, Some(1_000_000_000_000_000));
 }
 
 async fn key_life(database: &TestDatabase) {

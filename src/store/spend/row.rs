@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use crate::domain::NanoUsd;
 use crate::event::SpendEvent;
-use crate::store::columns::{StoredEventId, storable, stored_count, to_json};
+use crate::store::columns::{StoredEventId, storable, stored_cost, stored_count, to_json};
 use crate::store::schema::spend_events;
 use crate::usage::{ServiceTier, Unit, Usage};
 
@@ -102,7 +102,7 @@ impl From<&SpendEvent> for SpendRow {
             deployment: storable(deployment),
             model_id: event.model_id().map(storable),
             region: storable(event.region()),
-            estimate_nano: begun.estimate.map(|estimate| estimate.0),
+            estimate_nano: begun.estimate.map(stored_cost),
             outcome: ended.outcome.as_str().to_owned(),
             status: i32::from(ended.status),
             attempts: attempts_json(event),
@@ -117,7 +117,7 @@ impl From<&SpendEvent> for SpendRow {
             latency_optimised: usage.map(|usage| usage.latency_optimised),
             cost_basis: ended.basis.as_str().to_owned(),
             price: ended.price.as_ref().map(to_json),
-            cost_nano: ended.cost.map(|cost| cost.0),
+            cost_nano: ended.cost.map(stored_cost),
             latency_us: stored_count(ended.latency_us),
             time_to_first_byte_us: ended.time_to_first_byte_us.map(stored_count),
             aws_request_id: text(&ended.aws_request_id),
