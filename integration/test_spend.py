@@ -252,3 +252,16 @@ def hash_of(key: str) -> str:
     import hashlib
 
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def test_a_number_that_no_answer_can_mean_holds_up_no_event(gateway, simulator):
+    key = gateway.generate_key()
+    absurd = f"usage.{2**64 - 1}.{2**64 - 1}"
+    with simulator.faults(fault(absurd, model="claude-3-5-sonnet")):
+        for number in range(3):
+            name = f"x-litellm-call-id: absurd-{number}-{key[-8:]}"
+            raw_exchange(gateway.port, raw_post("/bedrock/model/sonnet/converse", key, CONVERSE, name))
+    answer = raw_exchange(gateway.port, raw_post("/bedrock/model/sonnet/converse", key, CONVERSE))
+    assert nano_usd(gateway.event(answer.headers["x-litellm-call-id"])) > 0
+    for number in range(3):
+        assert gateway.event(f"absurd-{number}-{key[-8:]}")["prompt_tokens"] == 10**15

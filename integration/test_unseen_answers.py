@@ -103,5 +103,20 @@ def test_what_a_forced_stop_cuts_is_interrupted_and_charged_at_its_estimate(spaw
         simulator.set_faults()
         running.start()
         event = running.event("cut-1")
+        running.kill()  # which need not wait until load balancers notice
     assert (outcome(event), basis(event)) == ("interrupted", "estimated")
     assert LEAST < nano_usd(event) < 3 * LEAST
+
+
+def test_a_client_that_takes_nothing_is_cut_off_and_its_request_ends(spawn_gateway, simulator):
+    server = {"lame_duck": 0, "client_write_timeout": 2}
+    config = model_list(deployment("sonnet"), bedgate_settings={"server": server, "limits": {"drain_timeout": 1}})
+    with spawn_gateway(config=config) as running, simulator.faults(fault("huge-body.64", model="claude-3-5-sonnet")):
+        key = running.generate_key()
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", running.port))
+            connection.sendall(raw_post("/bedrock/model/sonnet/converse", key, CONVERSE, "x-litellm-call-id: deaf-1"))
+            # It reads nothing, and stays.
+            event = running.event("deaf-1")
+            assert (outcome(event), basis(event)) == ("client_gone", "estimated")

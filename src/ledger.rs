@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use self::batch::Batcher;
 use self::state::Counters;
 use crate::event::SpendEvent;
-use crate::journal::{Entry, Journal, JournalFull, JournalPermit, JournalReader, Record};
+use crate::journal::{Entry, Journal, JournalFull, JournalPermit, JournalReader, Record, SegmentId};
 
 pub use self::options::{BatchOptions, LedgerOptions};
 pub use self::sink::{ShipError, SpendSink};
@@ -82,6 +82,7 @@ impl LedgerHandle {
             is_caught_up: false,
             is_reading_on: false,
             drains: Vec::new(),
+            unremoved: Vec::new(),
         };
         let addr = SpendLedger::start_in_arbiter(arbiter, |_| ledger);
         Ok(Self { addr, journal, counters, wake_every, writers_grace })
@@ -156,6 +157,8 @@ struct SpendLedger {
     is_caught_up: bool,
     is_reading_on: bool,
     drains: Vec<PendingDrain>,
+    /// Segments whose removal failed: bytes that the journal counts until it succeeds.
+    unremoved: Vec<(SegmentId, bool)>,
 }
 
 struct PendingDrain {
@@ -317,9 +320,16 @@ impl SpendLedger {
     }
 
     fn remove_done_segments(&mut self) {
-        for (segment, is_damaged) in self.batcher.take_done_segments() {
+        let again = std::mem::take(&mut self.unremoved).into_iter().map(|done| (done, true));
+        let new = self.batcher.take_done_segments().into_iter().map(|done| (done, false));
+        for ((segment, is_damaged), was_tried) in again.chain(new.collect::<Vec<_>>()) {
             if let Err(error) = self.journal.remove_segment(segment, is_damaged) {
-                log::error!("journal segment {segment} is shipped but cannot be removed: {error}");
+                if !was_tried {
+                    log::error!(
+                        "journal segment {segment} is shipped but cannot be removed; it is tried again: {error}"
+                    );
+                }
+                self.unremoved.push((segment, is_damaged));
             }
         }
     }

@@ -14,7 +14,7 @@
 //! and has no price under its full name makes the call unpriced: no price is ever taken for another. Only where the
 //! configuration says what a tier costs as a multiple of the default one ([`TierMultiplier`]), the plain price times
 //! that takes the place of a missing price; the row then names the multiplier and its day.
-//! An entry without any price is free.
+//! An entry is free if the list marks it so (`free`); one without a price is unpriced.
 //!
 //! # What it comes to
 //!
@@ -119,6 +119,20 @@ impl Charge {
     pub const USAGE_UNKNOWN: Self = Self { cost: None, basis: CostBasis::UsageUnknown, price: None };
     /// It is known what was used, not what it costs.
     pub const UNPRICED: Self = Self { cost: None, basis: CostBasis::Unpriced, price: None };
+
+    /// Both together, if both have a price.
+    fn and(self, other: Self) -> Self {
+        let cost = self.cost.zip(other.cost).and_then(|(one, other)| one.0.checked_add(other.0));
+        let Some(cost) = cost else { return Self::UNPRICED };
+        let price = match (self.price, other.price) {
+            (Some(one), Some(other)) => Some(Price {
+                entry: format!("{}, {}", one.entry, other.entry),
+                rates: one.rates.into_iter().chain(other.rates).collect(),
+            }),
+            (one, other) => one.or(other),
+        };
+        Self { cost: Some(NanoUsd(cost)), basis: CostBasis::Exact, price }
+    }
 }
 
 impl PriceBook {
@@ -144,7 +158,13 @@ impl PriceBook {
     pub fn charge(&self, query: &PriceQuery<'_>, reading: &Reading) -> Charge {
         match &reading.usage {
             _ if reading.free => Charge::FREE,
-            Some(usage) => self.price(query, usage),
+            Some(usage) => match self.price(query, usage) {
+                // The model's part is known, the guardrail's is missing.
+                charge if reading.hides_guardrail && charge.basis == CostBasis::Exact => {
+                    Charge { basis: CostBasis::Estimated, ..charge }
+                }
+                charge => charge,
+            },
             None => Charge::USAGE_UNKNOWN,
         }
     }
@@ -152,12 +172,19 @@ impl PriceBook {
     /// What this usage is charged.
     #[must_use]
     pub fn price(&self, query: &PriceQuery<'_>, usage: &Usage) -> Charge {
-        let found = if usage.is_of_guardrail() {
-            lookup::find_guardrails(&self.entries, query.region)
-        } else {
-            lookup::find(&self.entries, query, usage.image)
-        };
-        Rates::new(query, found).charge(usage)
+        let of_model =
+            |usage: &Usage| Rates::new(query, lookup::find(&self.entries, query, usage.image)).charge(usage);
+        if !usage.is_of_guardrail() {
+            return of_model(usage);
+        }
+        let (units, other_units) = usage.units.iter().partition(|(unit, _)| unit.is_of_guardrail());
+        let entry = lookup::find_guardrails(&self.entries, query.region);
+        let guardrail = Rates::new(query, entry).charge(&Usage { units, ..Usage::default() });
+        let rest = Usage { units: other_units, ..usage.clone() };
+        if rest.total_tokens() == 0 && rest.units.is_empty() {
+            return guardrail;
+        }
+        of_model(&rest).and(guardrail)
     }
 
     /// The most a call can cost that reads and writes at most so many tokens in the default tier: all input

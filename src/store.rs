@@ -68,7 +68,12 @@ macro_rules! on_connection {
                             $body
                         });
                         match answer.await {
-                            Ok(answer) => answer,
+                            Ok(answer) => {
+                                if matches!(answer, Err($crate::store::StoreError::ReadOnly(_))) {
+                                    $crate::store::postgres::let_go(&postgres.pool, object);
+                                }
+                                answer
+                            }
                             Err(_) => {
                                 // Nobody knows what the connection is doing: not one to use again.
                                 drop(diesel_async::pooled_connection::deadpool::Object::take(object));

@@ -26,6 +26,10 @@ pub struct ServerConfig {
     /// `keep_alive`. How long an idle client connection stays open. Keep it above the idle timeout of the load
     /// balancer in front (60 s at an ALB): below it, now and then a request meets a closing connection.
     pub keep_alive: Duration,
+    /// `client_write_timeout`. How long a client may take nothing of an answer that waits for it; then its connection is
+    /// broken and the request ends as `client_gone`. Too low cuts clients that pause while they read; without a limit
+    /// (0) one that stops reading holds its answer, and its place in the journal, for ever. On Linux only.
+    pub client_write_timeout: Duration,
     /// `lame_duck`. How long readiness is red before connections are refused, at SIGTERM: the time a load
     /// balancer needs to notice. 0: not at all.
     pub lame_duck: Duration,
@@ -46,6 +50,7 @@ impl Default for ServerConfig {
             data_dir: PathBuf::from("data"),
             workers: 0,
             keep_alive: Duration::from_secs(90),
+            client_write_timeout: Duration::from_secs(120),
             lame_duck: Duration::from_secs(5),
             shutdown_grace: Duration::from_secs(120),
             tls: None,
@@ -75,6 +80,7 @@ impl ServerConfig {
             ctx.fault(&section.place.key("workers"), format!("expected at most {MAX_WORKERS}"));
         }
         let keep_alive = section.get("keep_alive", ctx);
+        let client_write_timeout = section.get("client_write_timeout", ctx);
         let lame_duck = section.get("lame_duck", ctx);
         let shutdown_grace = section.get("shutdown_grace", ctx);
         let tls = TlsConfig::read(&mut section, ctx);
@@ -93,6 +99,7 @@ impl ServerConfig {
             data_dir: ctx.variable("BEDGATE_DATA_DIR").or(data_dir).unwrap_or(default.data_dir),
             workers: workers.into(),
             keep_alive: keep_alive.unwrap_or(default.keep_alive),
+            client_write_timeout: client_write_timeout.unwrap_or(default.client_write_timeout),
             lame_duck: lame_duck.unwrap_or(default.lame_duck),
             shutdown_grace: shutdown_grace.unwrap_or(default.shutdown_grace),
             tls,

@@ -595,7 +595,7 @@ mod own_settings {
             "
 bedgate_settings:
   access_log: json
-  server: {host: 10.0.0.1, port: 80, data_dir: /d, workers: 3, keep_alive: 2m, lame_duck: 0, shutdown_grace: 1h,
+  server: {host: 10.0.0.1, port: 80, data_dir: /d, workers: 3, keep_alive: 2m, client_write_timeout: 7, lame_duck: 0, shutdown_grace: 1h,
     tls_cert: /c.pem, tls_key: /k.pem, tls_port: 443,
     http2: {max_concurrent_streams: 8, max_header_list: 9KiB, stream_window: 70000, connection_window: 1MiB, ping_interval: 11, ping_timeout: 12}}
   limits: {max_body: 1MiB, max_buffered: 2MiB, max_inspected: 3MiB, max_journal: 4MiB, when_journal_full: serve, drain_timeout: 0, drain_bytes: 5MiB, body_timeout: 6}
@@ -612,6 +612,7 @@ bedgate_settings:
                 data_dir: "/d".into(),
                 workers: 3,
                 keep_alive: Duration::from_secs(120),
+                client_write_timeout: Duration::from_secs(7),
                 lame_duck: Duration::ZERO,
                 shutdown_grace: Duration::from_secs(3600),
                 tls: Some(TlsConfig { certificate: "/c.pem".into(), key: "/k.pem".into(), port: Some(443) }),

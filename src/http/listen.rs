@@ -24,6 +24,7 @@ use crate::config::{Http2Config, ServerConfig};
 mod door;
 mod http2;
 mod preface;
+mod socket;
 mod tls;
 
 use door::{PlainDoor, TlsDoor};
@@ -113,6 +114,7 @@ impl Drop for OpenConnection {
 #[derive(Clone)]
 struct Shared {
     keep_alive: Duration,
+    client_write_timeout: Duration,
     http2: Http2Config,
     connections: Connections,
     stopping: GracefulShutdownSignal,
@@ -136,12 +138,14 @@ where
     S::Response: Into<Response<B>> + 'static,
     B: MessageBody + 'static,
 {
-    let mut builder = Server::build().shutdown_timeout(config.shutdown_grace.as_secs() + SERVER_PATIENCE_SECONDS).disable_signals();
+    let grace = config.shutdown_grace.as_secs() + SERVER_PATIENCE_SECONDS;
+    let mut builder = Server::build().shutdown_timeout(grace).disable_signals();
     if config.workers > 0 {
         builder = builder.workers(config.workers);
     }
     let shared = Shared {
         keep_alive: config.keep_alive,
+        client_write_timeout: config.client_write_timeout,
         http2: config.http2.clone(),
         connections: connections.clone(),
         stopping: builder.graceful_shutdown_signal(),

@@ -111,7 +111,10 @@ async fn serve(
     require_access(worker, &caller, &call, full_path, model.as_deref())?;
     let user_header = worker.shared.config.budgets.user_header_name.as_deref();
     let mut attribution = Attribution::of(request.headers(), &caller, user_header);
-    let facts = RequestFacts::of(&body.bytes);
+    let mut facts = RequestFacts::of(&body.bytes);
+    facts.complete_from_headers(|name| {
+        request.headers().get_all(name).map(|value| value.to_str().unwrap_or("(not text)"))
+    });
     attribution.complete_from_body(&facts);
     let call = operation::settle_by_body(call, &body.bytes);
     require_models_in_body(worker, &caller, &call, &body)?;

@@ -2,8 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How often over there must be room for it before it is taken again: what it gave up is not taken back from those it
+/// was given to, and the disk not filled to the brim.
+const AMPLE: u64 = 4;
 
 /// A file of no use but its size.
 #[derive(Debug)]
@@ -34,9 +38,17 @@ impl Ballast {
         self.bytes > 0
     }
 
-    /// Takes the space again, if there is any.
+    /// Takes the space again, once there is ample room.
     pub(super) fn refill(&self) {
-        if !self.is_spent() {
+        if self.is_spent() {
+            self.refill_within(free_bytes(self.path.parent().unwrap_or(&self.path)));
+        }
+    }
+
+    /// `free`: bytes that are free on the disk; `Err`: nobody knows, so it is tried.
+    fn refill_within(&self, free: io::Result<u64>) {
+        let is_there = std::fs::metadata(&self.path).is_ok_and(|file| file.len() == self.bytes);
+        if !is_there && free.is_ok_and(|free| free < self.bytes.saturating_mul(AMPLE)) {
             return;
         }
         match self.fill() {
@@ -64,6 +76,12 @@ impl Ballast {
     }
 }
 
+/// Bytes of a directory's file system that this process may still fill.
+fn free_bytes(directory: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(directory)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +98,24 @@ mod tests {
         assert_eq!((ballast.is_spent(), path.exists()), (true, false));
         ballast.refill();
         assert_eq!((ballast.is_spent(), path.exists()), (false, true));
+    }
+
+    #[test]
+    fn the_room_that_was_given_up_is_not_taken_back_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ballast");
+        let ballast = Ballast::new(path.clone(), 10_000);
+        for free in [0, 10_000, 39_999] {
+            ballast.refill_within(Ok(free));
+            assert_eq!((ballast.is_spent(), path.exists()), (true, false), "{free}");
+        }
+        ballast.refill_within(Ok(40_000));
+        assert_eq!((ballast.is_spent(), path.exists()), (false, true));
+        // What an earlier process left is there already.
+        let ballast = Ballast::new(path.clone(), 10_000);
+        ballast.refill_within(Ok(0));
+        assert!(!ballast.is_spent());
+        assert!(free_bytes(dir.path()).unwrap() > 0);
     }
 
     #[test]

@@ -134,6 +134,37 @@ async fn invariant_10_a_drain_ships_everything_and_leaves_no_file() {
 }
 
 #[actix_rt::test]
+async fn a_segment_that_cannot_be_removed_is_removed_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, store) = (journal(dir.path()), Arc::new(Store::default()));
+    store.is_away.store(true, Ordering::SeqCst);
+    let ledger = ledger(&journal, &store);
+    let mut writer = journal.writer();
+    write(&mut writer, &ledger, 0..9);
+    drop(writer);
+    until(|| ledger.state().failed_batches > 0).await;
+    // A directory in each file's place is something that remove_file refuses.
+    let names: Vec<String> = files(&journal);
+    assert!(!names.is_empty());
+    let (place, aside) = (|name: &String| journal.dir().join(name), |name: &String| dir.path().join(name));
+    for name in &names {
+        std::fs::rename(place(name), aside(name)).unwrap();
+        std::fs::create_dir(place(name)).unwrap();
+    }
+    store.is_away.store(false, Ordering::SeqCst);
+    until(|| store.len() == 9).await;
+    let calls = store.calls.load(Ordering::SeqCst);
+    until(|| ledger.state().depth == 0).await;
+    assert_eq!((files(&journal).len(), store.calls.load(Ordering::SeqCst)), (names.len(), calls));
+    for name in &names {
+        std::fs::remove_dir(place(name)).unwrap();
+        std::fs::rename(aside(name), place(name)).unwrap();
+    }
+    until(|| files(&journal).is_empty()).await;
+    assert_eq!(journal.space().on_disk(), 0);
+}
+
+#[actix_rt::test]
 async fn events_reach_the_store_without_anybody_asking() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, store) = (journal(dir.path()), Arc::new(Store::default()));

@@ -8,10 +8,15 @@ use crate::usage::{AnswerFacts, AnswerKind, ChargedBy, RequestFacts, ServiceTier
 
 /// Tokens that a model adds to what the request says: its own system prompt for tools and the like.
 const ADDED_INPUT_TOKENS: u64 = 1_024;
+/// Tokens that a model adds for each tool built into it, which the request names by type and date only. Anthropic
+/// states up to 735 for one.
+/// <https://docs.claude.com/en/docs/agents-and-tools/tool-use/computer-use-tool#pricing>
+const ADDED_TOKENS_OF_BUILT_IN_TOOL: u64 = 2_048;
 /// The answer's tokens where the request does not bound them, for rate limits.
 const USUAL_OUTPUT_TOKENS: u64 = 1_024;
-/// Members that hold or name more input than their bytes tell: pictures, documents, sounds, objects in S3.
-const UNMEASURED: [&[u8]; 8] = [
+/// Members and types that hold or name more input than their bytes tell: pictures, documents, sounds, objects in S3,
+/// earlier turns, stored files and prompts, tools that AWS runs and whose results the model reads.
+const UNMEASURED: [&[u8]; 27] = [
     b"\"image\"",
     b"\"image_url\"",
     b"\"document\"",
@@ -20,6 +25,25 @@ const UNMEASURED: [&[u8]; 8] = [
     b"\"s3Location\"",
     b"\"file\"",
     b"\"input_audio\"",
+    b"\"input_image\"",
+    b"\"input_file\"",
+    b"\"file_id\"",
+    b"\"file_url\"",
+    b"\"file_data\"",
+    b"\"previous_response_id\"",
+    b"\"conversation\"",
+    b"\"item_reference\"",
+    b"\"prompt_id\"",
+    b"\"promptVariables\"",
+    b"\"systemTool\"",
+    b"\"mcp\"",
+    b"\"mcp_servers\"",
+    b"\"container\"",
+    b"\"file_search\"",
+    b"\"code_interpreter\"",
+    b"\"code_execution",
+    b"\"web_search",
+    b"\"web_fetch",
 ];
 
 /// What tells a request's cost before it is sent.
@@ -33,8 +57,6 @@ pub struct CostQuestion<'a> {
     pub facts: &'a RequestFacts,
     /// The body.
     pub body: &'a [u8],
-    /// A header asks for a tier or for latency-optimised inference.
-    pub asks_for_more: bool,
 }
 
 /// Whether AWS charges nothing for an operation.
@@ -50,7 +72,7 @@ fn charged_by(service: Service, operation: &str, model_id: Option<&str>) -> Char
 
 /// The most a request can cost: a token of input for each byte of its body, and the longest answer that it or its
 /// model allows, at the dearest prices that may apply. `None` where that bounds nothing: no price, another unit than
-/// tokens, another tier, pictures or documents.
+/// tokens, another tier, pictures or documents, a guardrail, or a body that may hold what was not read here.
 #[must_use]
 pub fn could_cost(
     prices: &PriceBook,
@@ -63,16 +85,40 @@ pub fn could_cost(
         ChargedBy::Tokens | ChargedBy::Embedding => {}
         _ => return None,
     }
-    let is_dearer = question.asks_for_more
+    let is_dearer = facts.asks_for_more
         || facts.tier == Some(ServiceTier::Priority)
         || facts.latency_optimised == Some(true);
     let has_media = facts.input_images > 0 || facts.timed_media || facts.image.is_some();
     let is_unmeasured = |body| UNMEASURED.iter().any(|member| memmem::find(body, member).is_some());
-    if is_dearer || has_media || is_unmeasured(question.body) {
+    let is_open = is_dearer || has_media || facts.guardrail || facts.hides_members;
+    if is_open || is_disguised(question.body) || is_unmeasured(question.body) {
         return None;
     }
-    let input = facts.most_input_tokens().saturating_add(ADDED_INPUT_TOKENS);
-    prices.worst_case(query, input, facts.max_output_tokens)
+    let tools = ADDED_TOKENS_OF_BUILT_IN_TOOL.saturating_mul(built_in_tools(question.body));
+    let input = facts.most_input_tokens().saturating_add(ADDED_INPUT_TOKENS).saturating_add(tools);
+    prices.worst_case(query, input, facts.longest_answer(question.operation))
+}
+
+/// Whether a name may stand in the body in other bytes than its letters: escaped, which no encoder does to a letter,
+/// digit or underscore, or in UTF-16.
+fn is_disguised(body: &[u8]) -> bool {
+    memchr::memchr(0, body).is_some()
+        || memmem::find_iter(body, br"\u00").any(|at| {
+            let (before, rest) = body.split_at_checked(at).unwrap_or((body, &[]));
+            let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
+            let code = rest.get(4..6).and_then(|digits| std::str::from_utf8(digits).ok());
+            let code = code.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            backslashes % 2 == 0 && code.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        })
+}
+
+/// How many tools the body names by a type that ends in a date, such as `computer_20250124`.
+fn built_in_tools(body: &[u8]) -> u64 {
+    let is_dated = |at: &usize| {
+        let date = body.get(at + 3..at + 9).is_some_and(|digits| digits.iter().all(u8::is_ascii_digit));
+        date && body.get(at + 9) == Some(&b'"')
+    };
+    memmem::find_iter(body, b"_20").filter(is_dated).count() as u64
 }
 
 /// Tokens a request will likely use, for rate limits.
@@ -91,32 +137,56 @@ mod tests {
     #[test]
     fn what_is_charged_by_tokens_of_text_has_a_bound_and_nothing_else_has() {
         let own = BTreeMap::new();
-        let bound = |operation: &str, model_id: &str, body: &str, asks_for_more: bool| {
+        let bound = |operation: &str, model_id: &str, body: &str, tier: Option<&str>| {
             let (multipliers, at) = (&[], UnixMicros(0));
             let query =
                 PriceQuery { model_id, region: "us-west-2", base_model: None, own: &own, multipliers, at };
-            let facts = RequestFacts::of(body.as_bytes());
+            let mut facts = RequestFacts::of(body.as_bytes());
+            facts.complete_from_headers(|name| tier.filter(|_| name.ends_with("tier")).into_iter());
             let question = CostQuestion {
                 service: Service::BedrockRuntime,
                 operation,
                 facts: &facts,
                 body: body.as_bytes(),
-                asks_for_more,
             };
             could_cost(PriceBook::builtin(), &query, &question)
         };
         let haiku = "anthropic.claude-3-haiku-20240307-v1:0";
         let text = r#"{"messages":[],"inferenceConfig":{"maxTokens":10}}"#;
         // 0.25 and 1.25 dollars a million; a cache write is 0.30 for five minutes and 0.50 for an hour.
-        let most = bound("Converse", haiku, text, false).unwrap().0;
+        let most = bound("Converse", haiku, text, None).unwrap().0;
         let input = i64::try_from(text.len()).unwrap() + 1_024;
         assert!((input * 250 + 10 * 1_250..=input * 500 + 10 * 1_250).contains(&most), "{most}");
-        assert_eq!(bound("Converse", haiku, text, true), None);
-        assert_eq!(bound("Converse", haiku, r#"{"maxTokens":1,"x":{"image":{}}}"#, false), None);
-        assert_eq!(bound("Converse", haiku, r#"{"serviceTier":{"type":"priority"}}"#, false), None);
-        assert_eq!(bound("Converse", "nobody.knows-v1:0", text, false), None);
-        assert_eq!(bound("InvokeModel", "amazon.titan-image-generator-v1", "{}", false), None);
-        assert_eq!(bound("CountTokens", haiku, text, false), Some(NanoUsd::ZERO));
+        assert_eq!(bound("Converse", haiku, text, Some("flex")), Some(NanoUsd(most)));
+        assert_eq!(bound("Converse", haiku, text, Some("priority")), None);
+        assert_eq!(bound("Converse", haiku, r#"{"maxTokens":1,"x":{"image":{}}}"#, None), None);
+        assert_eq!(bound("Converse", haiku, r#"{"serviceTier":{"type":"priority"}}"#, None), None);
+        assert_eq!(bound("Converse", "nobody.knows-v1:0", text, None), None);
+        assert_eq!(bound("InvokeModel", "amazon.titan-image-generator-v1", "{}", None), None);
+        assert_eq!(bound("CountTokens", haiku, text, None), Some(NanoUsd::ZERO));
+        // What could hide a longer answer or more input than the bytes tell.
+        for body in [
+            r#"{"max_tokens":1,"max\u005ftokens":9999}"#,
+            r#"{"max_tokens":1,"x":{"im\u0061ge":{}}}"#,
+            r#"{"max_tokens":1,"max_tokens":9999}"#,
+            r#"{"max_tokens":1,"previous_response_id":"r"}"#,
+            r#"{"max_tokens":1,"conversation":"c"}"#,
+            r#"{"max_tokens":1,"input":[{"type":"input_file","file_id":"f"}]}"#,
+            r#"{"max_tokens":1,"tools":[{"type":"web_search_20250305","name":"web_search"}]}"#,
+            r#"{"max_tokens":1,"amazon-bedrock-guardrailConfig":{}}"#,
+            "{\0\"\0m\0a\0x\0",
+        ] {
+            assert_eq!(bound("InvokeModel", haiku, body, None), None, "{body}");
+        }
+        // A text may tell of escapes and names.
+        let told = r#"{"messages":[{"content":"\\u0061 \"image\" \u00e4 \u0027"}],"max_tokens":1}"#;
+        assert!(bound("InvokeModel", haiku, told, None).is_some());
+        // A member that Converse does not heed leaves the model's own bound: 4,096 tokens.
+        let not_heeded = bound("Converse", haiku, r#"{"max_tokens":1}"#, None).unwrap().0;
+        assert!(not_heeded > 4_096 * 1_250, "{not_heeded}");
+        let tools = r#"{"max_tokens":1,"tools":[{"type":"bash_20250124"},{"type":"computer_20250124"}]}"#;
+        let with_tools = bound("InvokeModel", haiku, tools, None).unwrap().0;
+        assert!(with_tools >= (1_024 + 2 * 2_048) * 250, "{with_tools}");
         assert!(is_free(Service::BedrockRuntime, "CountTokens"));
         assert!(!is_free(Service::BedrockRuntime, "Converse"));
     }

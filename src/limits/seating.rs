@@ -154,7 +154,7 @@ impl LimitTable {
             enforcement: limits.enforcement,
             rpm: own.rpm,
             tpm: own.tpm,
-            set_at: limits.set_at,
+            set_at: own.set_at.or(limits.set_at),
             reset: limits.reset.map(|reset| SpendReset { to: NanoUsd::ZERO, ..reset }),
             ..LimitSet::default()
         };

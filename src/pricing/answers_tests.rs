@@ -191,15 +191,54 @@ fn converse_answers_are_priced() {
             ),
             1_120_000,
         ),
-        (
-            case(
-                "Converse",
-                "anthropic.claude-mythos-preview",
-                Json(r#"{"usage":{"inputTokens":10,"outputTokens":20}}"#),
-            ),
-            0,
-        ),
     ]);
+}
+
+#[test]
+fn a_model_whose_price_is_not_known_yet_is_not_free() {
+    let answer = Json(r#"{"usage":{"inputTokens":10,"outputTokens":20}}"#);
+    check_basis(vec![(case("Converse", "anthropic.claude-mythos-preview", answer), CostBasis::Unpriced)]);
+}
+
+/// Nova Lite costs 84,000 for 1,000 and 100 tokens; a topic unit and content unit 150,000 each.
+#[test]
+fn a_guardrail_beside_a_model_is_charged_with_it_or_leaves_the_cost_an_estimate() {
+    const NOVA: &str = "amazon.nova-lite-v1:0";
+    const REQUEST: &str = r#"{"guardrailConfig":{"guardrailIdentifier":"g"}}"#;
+    const TRACED: &str = r#"{"usage":{"inputTokens":1000,"outputTokens":100},"trace":{"guardrail":{"inputAssessment":{"g":{"invocationMetrics":{"usage":{"topicPolicyUnits":1}}}},"outputAssessments":{"g":[{"invocationMetrics":{"usage":{"contentPolicyUnits":2}}}]}}}}"#;
+    const BLOCKED: &str = r#"{"stopReason":"guardrail_intervened","usage":{"inputTokens":0,"outputTokens":0},"trace":{"guardrail":{"inputAssessment":{"g":{"invocationMetrics":{"usage":{"topicPolicyUnits":2}}}}}}}"#;
+    const INVOKED: &str = r#"{"usage":{"inputTokens":1000,"outputTokens":100},"amazon-bedrock-guardrailAction":"NONE","amazon-bedrock-trace":{"guardrail":{"input":{"g":{"invocationMetrics":{"usage":{"contentPolicyUnits":1}}}}}}}"#;
+    check(vec![
+        (case("Converse", NOVA, Json(TRACED)).request(REQUEST), 84_000 + 450_000),
+        (case("ConverseStream", NOVA, Frames(&[("metadata", TRACED)])).request(REQUEST), 84_000 + 450_000),
+        (case("Converse", NOVA, Json(BLOCKED)).request(REQUEST), 300_000),
+        (case("InvokeModel", NOVA, Json(INVOKED)), 84_000 + 150_000),
+    ]);
+    for case in [
+        case("Converse", NOVA, Json(r#"{"usage":{"inputTokens":1000,"outputTokens":100}}"#)).request(REQUEST),
+        case(
+            "InvokeModel",
+            NOVA,
+            Json(
+                r#"{"usage":{"inputTokens":1000,"outputTokens":100},"amazon-bedrock-guardrailAction":"NONE"}"#,
+            ),
+        ),
+        case(
+            "Converse",
+            NOVA,
+            Json(r#"{"stopReason":"guardrail_intervened","usage":{"inputTokens":1000,"outputTokens":100}}"#),
+        ),
+    ] {
+        let charge = case.charge(50);
+        assert_eq!(
+            (charge.cost, charge.basis),
+            (Some(NanoUsd(84_000)), CostBasis::Estimated),
+            "{}",
+            case.operation
+        );
+    }
+    let charge = case("Converse", NOVA, Json(TRACED)).charge(50);
+    assert_eq!(charge.price.unwrap().entry, format!("{NOVA}, bedrock/guardrails"));
 }
 
 #[test]

@@ -19,7 +19,16 @@ pub struct Entry {
     pub max_output_tokens: Option<u64>,
 }
 
+/// The field that marks an entry as free, with a price of zero.
+const FREE: &str = "free";
+
 impl Entry {
+    /// Whether the list says that it costs nothing.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.rate(FREE) == Some(0)
+    }
+
     /// The price of a field.
     #[must_use]
     pub fn rate(&self, field: &str) -> Option<i64> {
@@ -102,7 +111,10 @@ mod tests {
         let nova = &entries["amazon.nova-2-pro-preview-20251202-v1:0"];
         assert_eq!(nova.rate("cache_read_input_token_cost"), Some(546_875));
         assert_eq!(nova.max_output_tokens, Some(64_000));
-        assert!(entries["anthropic.claude-mythos-preview"].rates.is_empty());
+        let mythos = &entries["anthropic.claude-mythos-preview"];
+        assert!(mythos.rates.is_empty() && !mythos.is_free());
+        let table = "entry\tapi\tmode\ta\tb\tc\nx\ty\tz\t1\t2\t{\"free\":\"0\"}";
+        assert!(parse(table).unwrap()["x"].is_free());
     }
 
     #[test]

@@ -103,9 +103,9 @@ impl<'a> Rates<'a> {
         round_to_nano(picodollars.checked_mul(FEMTO_PER_PICO)?, 1)
     }
 
-    /// An entry that prices nothing is free: the list leaves zero prices out.
+    /// Whether the entry is marked as free; one that prices nothing may only wait for its price.
     fn is_free(&self) -> bool {
-        self.own.is_empty() && self.entry.is_some_and(|(_, entry)| entry.rates.is_empty())
+        self.own.is_empty() && self.entry.is_some_and(|(_, entry)| entry.is_free())
     }
 
     /// The multipliers for everything that makes this price another than the default one; `None` if one is missing.

@@ -288,7 +288,7 @@ fn the_worst_case_takes_the_dearest_price_and_the_longest_answer() {
     assert_eq!(worst("amazon.titan-embed-text-v2:0", 1_000, None), Some(20_000));
     assert_eq!(worst("us.twelvelabs.pegasus-1-2-v1:0", 1_000, Some(1)), None);
     assert_eq!(worst("vendor.model", 1, Some(1)), None);
-    assert_eq!(worst("anthropic.claude-mythos-preview", 1, None), Some(0));
+    assert_eq!(worst("anthropic.claude-mythos-preview", 1, None), None);
 }
 
 /// The reference: rounds by comparing the remainder in whole numbers, without any of the code under test.

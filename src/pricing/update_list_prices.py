@@ -4,7 +4,8 @@
     pip download --no-deps litellm==1.102.4 && unzip litellm-*.whl litellm/model_prices_and_context_window_backup.json
     src/pricing/update_list_prices.py litellm/model_prices_and_context_window_backup.json 'LiteLLM 1.102.4' 'November 2026'
 
-Prices are copied as exact decimals; a price of zero is left out, so that an entry without prices is free.
+Prices are copied as exact decimals. A price of zero is left out: mostly it stands for one that is not known yet. What is
+free is named in FREE and marked so.
 """
 
 import json
@@ -14,6 +15,7 @@ import sys
 from decimal import Decimal
 
 PROVIDERS = {"bedrock", "bedrock_converse", "bedrock_mantle"}
+FREE: set[str] = set()  # entries that cost nothing, each with the page of AWS that says so
 PRICE_FIELD = re.compile(r"^(input|output|cache|guardrail)_\w*cost\w*$")
 COLUMNS = ["entry", "api", "mode", "max_input_tokens", "max_output_tokens", "usd_per_unit_json"]
 
@@ -33,7 +35,8 @@ def row(name, entry):
     """One line of the table."""
     limits = [entry.get("max_input_tokens", ""), entry.get("max_output_tokens", "")]
     limits = ["" if limit in (None, "") else str(int(limit)) for limit in limits]
-    amounts = json.dumps(prices(entry), separators=(",", ":"))
+    amounts = {"free": "0"} if name in FREE else prices(entry)
+    amounts = json.dumps(amounts, separators=(",", ":"))
     return "\t".join([name, entry["litellm_provider"], entry.get("mode", ""), *limits, amounts])
 
 
@@ -44,7 +47,7 @@ def main(price_map, source, date):
     header = [
         "# List prices of Amazon Bedrock in USD per unit, by LiteLLM's entry and field names.",
         f"# As of {date}, as published in the price map of {source} (its entries of the providers",
-        "# bedrock, bedrock_converse and bedrock_mantle). Zero prices are left out, so an empty object is free.",
+        "# bedrock, bedrock_converse and bedrock_mantle). Zero prices are left out; `free` marks what is free.",
         "# Regenerate with update_list_prices.py beside this file.",
         "\t".join(COLUMNS),
     ]

@@ -12,7 +12,7 @@ use diesel::sql_types::{Binary, SqlType};
 use diesel::sqlite::Sqlite;
 use uuid::Uuid;
 
-use crate::domain::EventId;
+use crate::domain::{EventId, NanoUsd};
 
 /// `uuid` on Postgres, a 16-byte `BLOB` on SQLite.
 #[derive(Clone, Copy, Debug, Default, SqlType, QueryId)]
@@ -81,7 +81,16 @@ pub(super) fn storable_text(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "?")) } else { Cow::Borrowed(text) }
 }
 
+/// The largest number kept, of tokens, microseconds or nano-dollars (a million dollars a request): no answer is that
+/// long or dear, and thousands of them still fit into the column of their sum.
+const MAX_NUMBER: i64 = 1_000_000_000_000_000;
+
 /// A count in a signed column; larger ones stay at the largest.
 pub(super) fn stored_count(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+    i64::try_from(count).unwrap_or(MAX_NUMBER).min(MAX_NUMBER)
+}
+
+/// A cost in its column, within the same bound.
+pub(super) fn stored_cost(cost: NanoUsd) -> i64 {
+    cost.0.clamp(-MAX_NUMBER, MAX_NUMBER)
 }

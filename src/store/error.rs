@@ -17,6 +17,9 @@ pub enum StoreError {
     /// Every connection was busy, or the database did not answer, for the named limit of time.
     #[error("the database did not answer in time: {0}")]
     TimedOut(&'static str),
+    /// The connection reaches a server that takes no writes (any more): after a failover, say.
+    #[error("the database takes no writes: {0}")]
+    ReadOnly(String),
     /// The database could not do it now.
     #[error("the database failed: {0}")]
     Failed(String),
@@ -69,7 +72,14 @@ impl StoreError {
     /// Whether the same call may succeed later. Refused rows never will: drop them, loudly.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::NotAccepted(_) | Self::TimedOut(_) | Self::Failed(_))
+        matches!(
+            self,
+            Self::Unreachable(_)
+                | Self::NotAccepted(_)
+                | Self::TimedOut(_)
+                | Self::ReadOnly(_)
+                | Self::Failed(_)
+        )
     }
 }
 
@@ -87,6 +97,9 @@ impl From<QueryError> for StoreError {
                     | Kind::CheckViolation
                     | Kind::RestrictViolation
                     | Kind::ExclusionViolation => Self::Refused(message),
+                    Kind::ReadOnlyTransaction => Self::ReadOnly(message),
+                    // 22003, for which diesel has no kind: a sum of this row's numbers fits into no column.
+                    _ if message.contains("out of range") => Self::Refused(message),
                     // Deadlock, full disk, shutdown, missing rights: people or time can mend all of these, and
                     // text and numbers are made storable before they are sent.
                     _ => Self::Failed(message),
@@ -103,10 +116,13 @@ impl From<QueryError> for StoreError {
 
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
-        // <https://www.postgresql.org/docs/current/errcodes-appendix.html>: integrity constraint violation.
-        let is_refusal = error.code().is_some_and(|code| code.code().starts_with("23"));
+        // <https://www.postgresql.org/docs/current/errcodes-appendix.html>: integrity constraint violation, numeric value
+        // out of range; read-only transaction.
+        let code = error.code().map_or("", |code| code.code());
+        let is_refusal = code.starts_with("23") || code == "22003";
         match error.as_db_error() {
             None => Self::Unreachable(with_causes(&error)),
+            Some(answer) if code == "25006" => Self::ReadOnly(answer.message().to_owned()),
             Some(answer) if is_refusal => Self::Refused(answer.message().to_owned()),
             Some(answer) => Self::Failed(answer.message().to_owned()),
         }

@@ -25,6 +25,9 @@ pub struct ModelLimits {
     /// How often that starts anew, such as `1d`; never, if it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_duration: Option<String>,
+    /// When the duration was set; where nobody noted it, when the holder's own was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_at: Option<UnixMicros>,
     /// Requests a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rpm: Option<u64>,
@@ -136,9 +139,7 @@ impl LimitPatch {
                 *field = value;
             }
         }
-        if self.budget_duration.as_ref().is_some_and(|duration| *duration != limits.budget_duration)
-            || self.model_budgets.is_some()
-        {
+        if self.budget_duration.as_ref().is_some_and(|duration| *duration != limits.budget_duration) {
             limits.set_at = Some(now);
         }
         set(&mut limits.max_budget, self.max_budget);
@@ -152,13 +153,7 @@ impl LimitPatch {
             limits.reset = self.reset;
         }
         if let Some(budgets) = self.model_budgets {
-            for model in limits.models.values_mut() {
-                (model.max_budget, model.budget_duration) = (None, None);
-            }
-            for (name, (amount, duration)) in budgets {
-                let model = limits.models.entry(name).or_default();
-                (model.max_budget, model.budget_duration) = (Some(amount), duration);
-            }
+            set_model_budgets(&mut limits.models, budgets, limits.set_at, now);
         }
         if let Some(rates) = self.model_rpm {
             limits.models.values_mut().for_each(|model| model.rpm = None);
@@ -169,6 +164,24 @@ impl LimitPatch {
             rates.into_iter().for_each(|(name, tpm)| limits.models.entry(name).or_default().tpm = Some(tpm));
         }
         limits.models.retain(|_, model| *model != ModelLimits::default());
+    }
+}
+
+/// Replaces all budgets of models. A window goes on as it is where its duration stays.
+fn set_model_budgets(
+    models: &mut BTreeMap<String, ModelLimits>,
+    budgets: BTreeMap<String, (NanoUsd, Option<String>)>,
+    set_at: Option<UnixMicros>,
+    now: UnixMicros,
+) {
+    for (_, model) in models.iter_mut().filter(|(name, _)| !budgets.contains_key(*name)) {
+        (model.max_budget, model.budget_duration, model.set_at) = (None, None, None);
+    }
+    for (name, (amount, duration)) in budgets {
+        let model = models.entry(name).or_default();
+        let goes_on = model.max_budget.is_some() && model.budget_duration == duration;
+        model.set_at = if goes_on { model.set_at.or(set_at) } else { Some(now) };
+        (model.max_budget, model.budget_duration) = (Some(amount), duration);
     }
 }
 
@@ -193,6 +206,32 @@ mod tests {
         lift.apply(&mut limits, UnixMicros(10));
         assert!(limits.models.is_empty());
         assert_eq!(limits.set_at, Some(UnixMicros(9)));
+    }
+
+    #[test]
+    fn a_budget_of_a_model_moves_no_window_but_its_own_and_only_when_its_duration_changes() {
+        let mut limits = LimitSet::default();
+        let budget = |amount, duration: &str| LimitPatch {
+            model_budgets: Some(BTreeMap::from([("m".into(), (NanoUsd(amount), Some(duration.into())))])),
+            ..LimitPatch::default()
+        };
+        let own = LimitPatch { budget_duration: Some(Some("90d".into())), ..LimitPatch::default() };
+        own.apply(&mut limits, UnixMicros(1));
+        let mut after = |amount, duration: &str, now| {
+            budget(amount, duration).apply(&mut limits, UnixMicros(now));
+            (limits.set_at, limits.models["m"].set_at)
+        };
+        assert_eq!(after(5, "9d", 2), (Some(UnixMicros(1)), Some(UnixMicros(2))));
+        assert_eq!(after(5, "9d", 3), (Some(UnixMicros(1)), Some(UnixMicros(2))));
+        assert_eq!(after(6, "9d", 4), (Some(UnixMicros(1)), Some(UnixMicros(2))));
+        assert_eq!(after(6, "8d", 5), (Some(UnixMicros(1)), Some(UnixMicros(5))));
+        // As an earlier release stored it: the window goes on from where it was counted.
+        limits.models.get_mut("m").unwrap().set_at = None;
+        budget(7, "8d").apply(&mut limits, UnixMicros(6));
+        assert_eq!(limits.models["m"].set_at, Some(UnixMicros(1)));
+        let lift = LimitPatch { model_budgets: Some(BTreeMap::new()), ..LimitPatch::default() };
+        lift.apply(&mut limits, UnixMicros(7));
+        assert!(limits.models.is_empty());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::AsyncPgConnection;
-use diesel_async::pooled_connection::deadpool::Pool;
+use diesel_async::pooled_connection::deadpool::{Hook, HookError, Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
@@ -26,6 +26,9 @@ const WAIT_FOR_CONNECTION: Duration = Duration::from_secs(10);
 const WAIT_FOR_CREATION: Duration = Duration::from_secs(15);
 /// How long an idle connection may take to show that it still works.
 const WAIT_FOR_RECYCLING: Duration = Duration::from_secs(5);
+/// A connection is not used longer than this, give or take the call under way: whatever a failover or a changed DNS
+/// name leaves behind comes to an end.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(300);
 /// How long the start waits for a database that is starting too.
 const WAIT_AT_START: Duration = Duration::from_secs(30);
 /// Between two attempts while it waits.
@@ -64,6 +67,12 @@ impl Address {
             let ignored = url.ignored.join(", ");
             log::warn!(parameters = ignored; "parameters of DATABASE_URL that bedgate does not use");
         }
+        if url.is_behind_pooler {
+            log::warn!(
+                "DATABASE_URL says pgbouncer=true: bedgate uses named prepared statements, so the pooler must either \
+                 pool sessions or keep them (PgBouncer 1.21 or later, max_prepared_statements above 0)"
+            );
+        }
         let connector = MakeRustlsConnect::new(tls::client_config(&url)?);
         Ok(Self { config: url.config, connector })
     }
@@ -88,8 +97,19 @@ fn pool(address: Address, size: usize, runtime: Handle) -> Result<Pool<AsyncPgCo
         .wait_timeout(Some(WAIT_FOR_CONNECTION))
         .create_timeout(Some(WAIT_FOR_CREATION))
         .recycle_timeout(Some(WAIT_FOR_RECYCLING))
+        .pre_recycle(Hook::sync_fn(|_, metrics| {
+            if metrics.age() < CONNECTION_LIFETIME { Ok(()) } else { Err(HookError::message("too old")) }
+        }))
         .build()
         .map_err(|error| StoreError::Unreachable(error.to_string()))
+}
+
+/// Lets go of a connection that reaches a server without writes, and of those that wait beside it: they were made at
+/// the same time, and a pool keeps what answers.
+pub(super) fn let_go(pool: &Pool<AsyncPgConnection>, connection: Object<AsyncPgConnection>) {
+    log::warn!("the database takes no writes: its connections are made anew");
+    drop(Object::take(connection));
+    pool.retain(|_, _| false);
 }
 
 async fn connect(address: Address) -> ConnectionResult<AsyncPgConnection> {

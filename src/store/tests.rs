@@ -99,6 +99,7 @@ on_each_database! {
     sums_are_those_of_the_events => sums_match;
     two_inserters_of_overlapping_batches_neither_wait_forever_nor_count_twice => inserters_overlap;
     texts_that_a_client_can_send_are_storable => odd_texts;
+    numbers_that_no_answer_can_mean_hold_up_nothing => absurd_numbers;
     a_key_lives_from_creation_to_deletion => key_life;
     changes_come_in_order_and_only_once => changes_in_order;
     another_instance_follows_within_a_second => instances_follow;
@@ -257,6 +258,31 @@ async fn assert_sums(store: &Store, events: &[SpendEvent]) {
     }
 }
 
+/// What a model states is a number of its own choosing.
+async fn absurd_numbers(database: &TestDatabase) {
+    const MOST: i64 = 1_000_000_000_000_000;
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let mut all = events(40);
+    for event in &mut all {
+        let usage = event.ended.usage.as_mut().unwrap();
+        (usage.input_tokens, usage.output_tokens) = (u64::MAX, u64::MAX);
+        event.ended.cost = Some(NanoUsd(i64::MAX));
+        event.begun.estimate = Some(NanoUsd(i64::MAX));
+    }
+    let (first, rest) = all.split_at(20);
+    store.insert_spend(first).await.unwrap();
+    store.insert_spend(rest).await.unwrap();
+    let sum = &sums(&store, Scope::Key).await[&Payer::Key(KeyHash::of("one")).to_string()];
+    assert_eq!((sum.cost, sum.requests), (NanoUsd(40 * MOST), 40));
+    if database.postgres.is_some() {
+        // Where a sum is full all the same, the row is refused: the rest of its batch goes on without it.
+        execute(&store, format!("UPDATE bedgate.spend_rollups SET cost_nano = {}", i64::MAX)).await.unwrap();
+        let error = store.insert_spend(&[event(0, Payer::Key(KeyHash::of("one")))]).await.unwrap_err();
+        assert!(!error.is_transient(), "{error}");
+    }
+}
+
 async fn unpriced_is_charged(database: &TestDatabase) {
     let store = database.open().await;
     store.migrate().await.unwrap();
@@ -396,7 +422,7 @@ async fn odd_texts(database: &TestDatabase) {
     assert_eq!(tags, ["nul ?, quote \", snowman \u{2603}"]);
     assert_eq!(page.events[0].user_id.as_ref().unwrap().len(), 2_046);
     execute(&store, "SELECT * FROM bedgate.spend".to_owned()).await.unwrap();
-    assert_eq!(page.events[0].input_tokens, Some(i64::MAX));
+    assert_eq!(page.events[0].input_tokens, Some(1_000_000_000_000_000));
 }
 
 async fn key_life(database: &TestDatabase) {
@@ -620,6 +646,49 @@ async fn logs_filtered(database: &TestDatabase) {
     assert_eq!((newest.id.0, newest.deployment.as_str()), (all[24].begun.id, "second"));
     assert_eq!((newest.region.as_str(), newest.units.as_deref()), ("us-east-1", Some("{\"query\":2}")));
     execute(&store, "SELECT * FROM bedgate.spend".to_owned()).await.unwrap();
+}
+
+/// After a failover a connection may reach a server that takes no writes: the next try makes another.
+#[tokio::test]
+async fn connections_that_take_no_writes_are_let_go() {
+    let Some(database) = TestDatabase::postgres().await else { return };
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let all = events(6);
+    store.insert_spend(&all[..3]).await.unwrap();
+    let (server, name) = database.postgres.as_ref().unwrap();
+    let becomes = |what: &str| format!("ALTER DATABASE {name} SET default_transaction_read_only = {what}");
+    // Connections made now take no writes, and go on answering.
+    execute(server, becomes("on")).await.unwrap();
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname";
+    execute(server, format!("{cut} = '{name}' AND pid <> pg_backend_pid()")).await.unwrap();
+    let refused = async || {
+        let mut tries = 0;
+        loop {
+            match store.insert_spend(&all).await {
+                Err(StoreError::ReadOnly(_)) => return,
+                Err(error) => assert!(error.is_transient() && tries < 5, "{error}"),
+                Ok(_) => panic!("it took writes"),
+            }
+            tries += 1;
+        }
+    };
+    refused().await;
+    execute(server, becomes("off")).await.unwrap();
+    store.insert_spend(&all).await.unwrap();
+    assert_sums(&store, &all).await;
+    // The same for calls that are not batches.
+    execute(server, becomes("on")).await.unwrap();
+    execute(server, format!("{cut} = '{name}' AND pid <> pg_backend_pid()")).await.unwrap();
+    let write = || execute(&store, "DELETE FROM bedgate.spend_events WHERE false".to_owned());
+    let mut error = write().await.unwrap_err();
+    while !matches!(error, StoreError::ReadOnly(_)) {
+        assert!(error.is_transient(), "{error}");
+        error = write().await.unwrap_err();
+    }
+    execute(server, becomes("off")).await.unwrap();
+    write().await.unwrap();
+    database.drop().await;
 }
 
 /// Connections that the server closed are replaced without anybody noticing but the call under way.

@@ -26,6 +26,7 @@ pub(crate) struct JsonMembers {
     kept: Vec<u8>,
     found: Vec<Found>,
     overflowed: bool,
+    has_twins: bool,
     depth: u32,
     complete: bool,
     within: Within,
@@ -62,6 +63,7 @@ impl JsonMembers {
             kept: Vec::new(),
             found: Vec::new(),
             overflowed: false,
+            has_twins: false,
             depth: 0,
             complete: false,
             within: Within::Structure,
@@ -93,6 +95,11 @@ impl JsonMembers {
     /// Whether a wanted value was dropped because of the limit.
     pub(crate) fn overflowed(&self) -> bool {
         self.overflowed
+    }
+
+    /// Whether a wanted member stood there twice: who reads it may take the earlier or the later.
+    pub(crate) fn has_twins(&self) -> bool {
+        self.has_twins
     }
 
     /// The value of a member, once it is whole; of twins the later.
@@ -266,7 +273,9 @@ impl JsonMembers {
     fn end_member(&mut self) {
         if let Some(mut found) = self.taking.take() {
             found.end = self.kept.len();
+            let count = self.found.len();
             self.found.retain(|twin| twin.wanted != found.wanted);
+            self.has_twins |= self.found.len() < count;
             self.found.push(found);
         }
     }

@@ -44,6 +44,7 @@ fn only_members_of_the_top_are_found() {
         let members = read(text.as_bytes(), &[], 1000);
         assert_eq!(text_of(&members, "usage").as_deref(), usage, "{text}");
         assert_eq!(members.is_complete(), complete, "{text}");
+        assert_eq!(members.has_twins(), text == r#"{"usage":1,"usage":2}"#, "{text}");
     }
 }
 

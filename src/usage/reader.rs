@@ -38,6 +38,8 @@ pub struct Reading {
     pub partial: Option<Usage>,
     /// Whether AWS charges nothing for the call.
     pub free: bool,
+    /// Whether a guardrail was beside the model, which AWS bills too, and nothing tells what it used.
+    pub hides_guardrail: bool,
     /// Whether the answer ended where an answer can end: on a frame's boundary, after a terminal event, at
     /// the end of the JSON text. True where that cannot be told.
     pub whole: bool,
@@ -159,12 +161,20 @@ impl UsageReader {
         let failure = self.failure();
         let free = self.kind.charged_by == ChargedBy::Nothing;
         let (usage, unknown_reason) = match self.charged(whole) {
-            Ok(usage) => (Some(usage), None),
+            Ok(usage) => (Some(self.with_guardrail(usage)), None),
             Err(_) if free => (None, None),
             Err(reason) => (None, Some(reason)),
         };
         let partial = if usage.is_none() { self.stated().map(|stated| stated.usage) } else { None };
-        Reading { usage, partial, free, whole, failure, unknown_reason }
+        let hides_guardrail = !free
+            && (self.request.guardrail || self.statements.names_guardrail)
+            && self.statements.guardrail.is_none();
+        Reading { usage, partial, free, hides_guardrail, whole, failure, unknown_reason }
+    }
+
+    fn with_guardrail(&self, mut usage: Usage) -> Usage {
+        usage.units.extend(self.statements.guardrail.iter().flatten());
+        usage
     }
 
     /// How the answer is framed, where another frame or event may follow what was fed so far: it ends where one ends, and

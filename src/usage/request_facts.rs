@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::count::{Count, value};
 use super::json_members::{JsonMembers, Take, Wanted};
+use super::output_bound::OutputBounds;
 use super::{ImageShape, ServiceTier};
 
 /// How much of a request's body is read at the most; what stands behind it is not known.
@@ -30,6 +31,9 @@ const WANTED: &[Wanted] = &[
     ("maxTokens", Take::Value),
     ("n", Take::Value),
     ("num_generations", Take::Value),
+    ("additionalModelRequestFields", Take::Value),
+    ("guardrailConfig", Take::Count),
+    ("amazon-bedrock-guardrailConfig", Take::Count),
     ("serviceTier", Take::Value),
     ("service_tier", Take::Value),
     ("performanceConfig", Take::Value),
@@ -56,8 +60,16 @@ pub struct RequestFacts {
     pub body_bytes: u64,
     /// The longest answer the request asks for, all alternatives together, in tokens.
     pub max_output_tokens: Option<u64>,
-    /// The tier it asks for; a caller that sees the header `x-amzn-bedrock-service-tier` sets it.
+    /// Every bound it names.
+    pub(crate) output_bounds: OutputBounds,
+    /// Members of this reading's interest may stand in it unread: too large, twice, or too far behind.
+    pub hides_members: bool,
+    /// The tier it asks for.
     pub tier: Option<ServiceTier>,
+    /// Whether it asks, at any place, for a tier or a latency that may cost more than the default.
+    pub asks_for_more: bool,
+    /// Whether it names a guardrail, which AWS bills beside the model.
+    pub guardrail: bool,
     /// Whether it asks for latency-optimised inference, if it says.
     pub latency_optimised: Option<bool>,
     /// Whether cache writes may be meant to live for one hour.
@@ -80,10 +92,6 @@ pub struct RequestFacts {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Settings {
-    max_tokens: Option<Count>,
-    #[serde(rename = "max_new_tokens")]
-    max_new_tokens: Option<Count>,
-    max_token_count: Option<Count>,
     width: Option<Count>,
     height: Option<Count>,
 }
@@ -116,21 +124,19 @@ impl RequestFacts {
         let scanned = body.get(..MAX_SCANNED_BYTES).unwrap_or(body);
         let mut members = JsonMembers::new(WANTED, MAX_KEPT_BYTES);
         members.feed(scanned);
-        let count = |name: &str| parse::<Count>(members.value(name)).map(|count| count.0);
         let settings = |name: &str| parse::<Settings>(members.value(name)).unwrap_or_default();
-        let (inference, titan) = (settings("inferenceConfig"), settings("textGenerationConfig"));
-        let max_of_members =
-            WANTED.iter().filter(|(name, _)| name.starts_with("max")).find_map(|(name, _)| count(name));
-        let of_inference = inference.max_tokens.or(inference.max_new_tokens).map(|count| count.0);
-        let max_output = of_inference.or(titan.max_token_count.map(|count| count.0)).or(max_of_members);
-        let alternatives = count("n").or(count("num_generations")).unwrap_or(1).max(1);
+        let output_bounds = OutputBounds::of(&members);
         let present = |name: &str| members.count(name).is_some();
         // A member's name anywhere: inside of a text its quotes would be escaped.
         let names = |name: &str| memchr::memmem::find(scanned, format!("\"{name}\"").as_bytes()).is_some();
         Self {
             body_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
-            max_output_tokens: max_output.map(|tokens| tokens.saturating_mul(alternatives)),
+            max_output_tokens: output_bounds.longest(),
+            output_bounds,
+            hides_members: members.overflowed() || members.has_twins() || body.len() > MAX_SCANNED_BYTES,
             tier: tier(&members),
+            asks_for_more: asks_for_more(&members),
+            guardrail: present("guardrailConfig") || present("amazon-bedrock-guardrailConfig"),
             latency_optimised: parse::<PerformanceConfig>(members.value("performanceConfig"))
                 .map(|config| config.latency == "optimized"),
             one_hour_cache: body.len() > MAX_SCANNED_BYTES || names("1h"),
@@ -145,6 +151,30 @@ impl RequestFacts {
             image: image_shape(&members, &settings("imageGenerationConfig")),
             customer: customer(&members),
         }
+    }
+
+    /// Takes in what headers say in place of the body, in the words of [`RequestFacts::of`]. `values` gives all values
+    /// of a header (its name in lower case) that goes to AWS.
+    pub fn complete_from_headers<'h, I: Iterator<Item = &'h str>>(
+        &mut self,
+        values: impl Fn(&'static str) -> I,
+    ) {
+        for tier in values("x-amzn-bedrock-service-tier") {
+            self.tier = ServiceTier::from_name(tier).or(self.tier);
+            self.asks_for_more |= !is_usual_tier(tier);
+        }
+        for latency in values("x-amzn-bedrock-performanceconfig-latency") {
+            self.latency_optimised = Some(latency == "optimized");
+            self.asks_for_more |= latency != "standard";
+        }
+        self.guardrail |= values("x-amzn-bedrock-guardrailidentifier").next().is_some();
+    }
+
+    /// The longest answer that an operation gives to this request, all alternatives together, in tokens; `None`
+    /// where only the model bounds it.
+    #[must_use]
+    pub fn longest_answer(&self, operation: &str) -> Option<u64> {
+        self.output_bounds.longest_for(operation)
     }
 
     /// Queries a reranker charges for: one for every 100 documents begun, and at least one.
@@ -183,6 +213,23 @@ fn tier(members: &JsonMembers) -> Option<ServiceTier> {
     let of_bedrock = parse::<TierObject>(members.value("serviceTier")).map(|tier| tier.name);
     let name = of_bedrock.or_else(|| parse(members.value("service_tier")))?;
     ServiceTier::from_name(&name)
+}
+
+/// Whether a tier costs no more than the default; names that leave the choice to AWS mean the default.
+fn is_usual_tier(name: &str) -> bool {
+    matches!(name, "" | "auto" | "default" | "standard" | "standard_only" | "flex")
+}
+
+fn asks_for_more(members: &JsonMembers) -> bool {
+    let is_null = |text: &[u8]| text.trim_ascii() == b"null";
+    let says = |name: &str, usual: fn(&[u8]) -> bool| {
+        members.value(name).is_some_and(|text| !is_null(text) && !usual(text))
+    };
+    says("serviceTier", |text| parse::<TierObject>(Some(text)).is_some_and(|tier| is_usual_tier(&tier.name)))
+        || says("service_tier", |text| parse::<String>(Some(text)).is_some_and(|name| is_usual_tier(&name)))
+        || says("performanceConfig", |text| {
+            parse::<PerformanceConfig>(Some(text)).is_some_and(|config| config.latency == "standard")
+        })
 }
 
 fn customer(members: &JsonMembers) -> Option<String> {
@@ -232,6 +279,48 @@ mod tests {
         ] {
             assert_eq!(RequestFacts::of(body.as_bytes()).max_output_tokens, expected, "{body}");
         }
+    }
+
+    #[test]
+    fn a_body_that_may_hide_members_says_so() {
+        let long = "x".repeat(MAX_KEPT_BYTES + 1);
+        for (body, hides) in [
+            (r#"{"user":"x","max_tokens":1}"#.to_owned(), false),
+            (format!(r#"{{"user":"{long}","max_tokens":1}}"#), true),
+            (format!(r#"{{"messages":["{long}"],"max_tokens":1}}"#), false),
+            (r#"{"max_tokens":1,"max_tokens":9}"#.to_owned(), true),
+            (r#"{"messages":[{"user":1},{"user":1}],"messages":[]}"#.to_owned(), false),
+            (format!(r#"{{"messages":"{}"}}"#, "x".repeat(MAX_SCANNED_BYTES)), true),
+        ] {
+            assert_eq!(RequestFacts::of(body.as_bytes()).hides_members, hides, "{}", &body[..20]);
+        }
+    }
+
+    #[test]
+    fn headers_say_what_the_body_may_say() {
+        let facts = |body: &str, headers: &[(&str, &str)]| {
+            let mut facts = RequestFacts::of(body.as_bytes());
+            facts.complete_from_headers(|name| {
+                headers.iter().filter(move |(other, _)| *other == name).map(|(_, value)| *value)
+            });
+            (facts.tier, facts.latency_optimised, facts.asks_for_more, facts.guardrail)
+        };
+        let (tier, latency) = ("x-amzn-bedrock-service-tier", "x-amzn-bedrock-performanceconfig-latency");
+        let flex = Some(ServiceTier::Flex);
+        assert_eq!(facts("{}", &[]), (None, None, false, false));
+        assert_eq!(facts("{}", &[(tier, "flex")]), (flex, None, false, false));
+        assert_eq!(
+            facts("{}", &[(tier, "default"), (tier, "priority")]),
+            (Some(ServiceTier::Priority), None, true, false)
+        );
+        assert_eq!(facts("{}", &[(tier, "priority"), (tier, "default")]).2, true);
+        assert_eq!(facts("{}", &[(latency, "optimized")]), (None, Some(true), true, false));
+        assert!(facts("{}", &[("x-amzn-bedrock-guardrailidentifier", "g")]).3);
+        assert!(facts(r#"{"guardrailConfig":{"guardrailIdentifier":"g"}}"#, &[]).3);
+        let two_tiers = r#"{"serviceTier":{"type":"default"},"service_tier":"priority"}"#;
+        assert!(facts(two_tiers, &[]).2);
+        assert!(facts(r#"{"performanceConfig":{"latency":"optimized"}}"#, &[]).2);
+        assert!(!facts(r#"{"service_tier":"auto","performanceConfig":{"latency":"standard"}}"#, &[]).2);
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub(crate) struct BilledUnits {
 /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_GuardrailUsage.html>
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct GuardrailMembers {
+pub(crate) struct GuardrailMembers {
     content_policy_units: Option<Count>,
     content_policy_image_units: Option<Count>,
     topic_policy_units: Option<Count>,
@@ -259,22 +259,29 @@ impl BilledUnits {
 
 impl GuardrailMembers {
     fn stated(&self) -> Option<Stated> {
-        let counts = [
+        let says_nothing =
+            self.counts().iter().all(|(_, count)| count.is_none()) && self.word_policy_units.is_none();
+        if says_nothing {
+            return None;
+        }
+        let units = self.used().collect();
+        Some(Stated { usage: Usage { units, ..Usage::default() }, split_stated: true })
+    }
+
+    /// What is billed.
+    pub(crate) fn used(&self) -> impl Iterator<Item = (Unit, u64)> + use<> {
+        self.counts().into_iter().map(|(unit, count)| (unit, value(count))).filter(|(_, count)| *count > 0)
+    }
+
+    fn counts(&self) -> [(Unit, Option<Count>); 6] {
+        [
             (Unit::GuardrailContentUnit, self.content_policy_units),
             (Unit::GuardrailContentImage, self.content_policy_image_units),
             (Unit::GuardrailTopicUnit, self.topic_policy_units),
             (Unit::GuardrailSensitiveInformationUnit, self.sensitive_information_policy_units),
             (Unit::GuardrailGroundingUnit, self.contextual_grounding_policy_units),
             (Unit::GuardrailAutomatedReasoningUnit, self.automated_reasoning_policy_units),
-        ];
-        let says_nothing =
-            counts.iter().all(|(_, count)| count.is_none()) && self.word_policy_units.is_none();
-        if says_nothing {
-            return None;
-        }
-        let used = counts.into_iter().map(|(unit, count)| (unit, value(count)));
-        let units = used.filter(|(_, count)| *count > 0).collect();
-        Some(Stated { usage: Usage { units, ..Usage::default() }, split_stated: true })
+        ]
     }
 }
 

@@ -5,7 +5,7 @@ use super::count::{Count, value};
 use super::event_stream::FrameVisitor;
 use super::json_members::{JsonMembers, Take, Wanted};
 use super::shapes::{BilledUnits, InvocationMetrics, Stated, StatedTier, TitanResult, UsageMembers};
-use super::{chunk_frames, sse};
+use super::{Unit, chunk_frames, guardrail, sse};
 
 /// What the body has stated so far.
 #[derive(Debug)]
@@ -17,6 +17,10 @@ pub(super) struct Statements {
     pub(super) metrics: Option<InvocationMetrics>,
     pub(super) tier: Option<StatedTier>,
     pub(super) latency_optimised: Option<bool>,
+    /// What a guardrail beside the model used, where a trace tells it.
+    pub(super) guardrail: Option<Vec<(Unit, u64)>>,
+    /// The answer says that a guardrail was there.
+    pub(super) names_guardrail: bool,
     pub(super) terminal: bool,
     pub(super) failure: Option<String>,
     /// Something that ought to have been read was too large or broken.
@@ -47,6 +51,10 @@ pub(super) const WANTED: &[Wanted] = &[
     ("meta", Take::Value),
     ("images", Take::Count),
     ("artifacts", Take::Count),
+    ("trace", Take::Value),
+    ("amazon-bedrock-trace", Take::Value),
+    ("amazon-bedrock-guardrailAction", Take::Count),
+    ("stopReason", Take::Value),
 ];
 
 /// Members of an event in a stream, beside those of an answer: usage stands one level deeper in some.
@@ -59,6 +67,8 @@ const WANTED_OF_EVENT: &[Wanted] = &[
     ("response", Take::Value),
     ("metadata", Take::Value),
     ("error", Take::Value),
+    ("amazon-bedrock-trace", Take::Value),
+    ("amazon-bedrock-guardrailAction", Take::Count),
 ];
 
 impl Statements {
@@ -71,6 +81,8 @@ impl Statements {
             metrics: None,
             tier: None,
             latency_optimised: None,
+            guardrail: None,
+            names_guardrail: false,
             terminal: false,
             failure: None,
             missed: false,
@@ -82,6 +94,8 @@ impl Statements {
 
     /// Reads an answer that is one JSON text, or the payload of a `metadata` frame.
     pub(super) fn read_answer(&mut self, members: &JsonMembers) {
+        // May be read again once more of it is there.
+        self.guardrail = None;
         self.read_statement(members);
         if self.usage.is_none() {
             self.other = other_statement(members);
@@ -121,6 +135,17 @@ impl Statements {
         if let Some(metrics) = parse(members.value("amazon-bedrock-invocationMetrics")) {
             self.metrics = Some(metrics);
         }
+        self.read_guardrail(members);
+    }
+
+    fn read_guardrail(&mut self, members: &JsonMembers) {
+        for trace in ["trace", "amazon-bedrock-trace"] {
+            if let Some(units) = members.value(trace).and_then(guardrail::units_in_trace) {
+                self.guardrail.get_or_insert_default().extend(units);
+            }
+        }
+        self.names_guardrail |= members.count("amazon-bedrock-guardrailAction").is_some()
+            || members.value("stopReason").is_some_and(|text| text == b"\"guardrail_intervened\"");
     }
 
     /// Reads the data of one server-sent event, if it is one that says something of interest.

@@ -23,7 +23,7 @@ use tokio_rustls::server::TlsStream;
 use super::http2::Http2;
 use super::preface::{self, Spoken};
 use super::tls::Certificate;
-use super::{DISCONNECT_TIMEOUT, HEAD_TIMEOUT, Shared};
+use super::{DISCONNECT_TIMEOUT, HEAD_TIMEOUT, Shared, socket};
 
 /// A client has this long for its part of the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -117,6 +117,7 @@ where
         let door = Rc::clone(&self.0);
         Box::pin(async move {
             let _open = door.shared.connections.enter();
+            socket::prepare(&stream, door.shared.client_write_timeout);
             let spoken = tokio::select! {
                 biased;
                 spoken = timeout(HEAD_TIMEOUT, preface::peek(&stream)) => spoken,
@@ -125,10 +126,7 @@ where
             let peer = stream.peer_addr().ok();
             match spoken {
                 Ok(Ok(Spoken::Http1)) => door.serve_http1(stream, peer).await,
-                Ok(Ok(Spoken::Http2)) => {
-                    let _ = stream.set_nodelay(true);
-                    door.http2.serve(stream, peer).await;
-                }
+                Ok(Ok(Spoken::Http2)) => door.http2.serve(stream, peer).await,
                 Ok(Ok(Spoken::Nothing)) | Ok(Err(_)) | Err(_) => {}
             }
             Ok(())
@@ -167,7 +165,7 @@ where
         Box::pin(async move {
             let _open = door.shared.connections.enter();
             let peer = stream.peer_addr().ok();
-            let _ = stream.set_nodelay(true);
+            socket::prepare(&stream, door.shared.client_write_timeout);
             let accepted = tokio::select! {
                 biased;
                 accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => accepted,

@@ -150,7 +150,6 @@ impl Attempts<'_> {
             operation: admitted.call.operation.name,
             facts: &admitted.facts,
             body: &admitted.body.bytes,
-            asks_for_more: asks_for_more(admitted.request.headers()),
         };
         let cost = PossibleCost {
             bound: could_cost(self.worker.shared.prices, &price_query(route, admitted.now), &question),
@@ -284,15 +283,6 @@ fn price_query(route: &Route, at: UnixMicros) -> PriceQuery<'_> {
         multipliers: &deployment.tier_multipliers,
         at,
     }
-}
-
-/// Whether headers ask for a tier or a latency that may cost more than the default.
-fn asks_for_more(headers: &actix_web::http::header::HeaderMap) -> bool {
-    let says = |name: &str, usual: &[&str]| {
-        headers.get(name).is_some_and(|value| !usual.iter().any(|usual| value == usual))
-    };
-    says("x-amzn-bedrock-service-tier", &["default", "flex"])
-        || says("x-amzn-bedrock-performanceconfig-latency", &["standard"])
 }
 
 fn begun(admitted: &Admitted<'_>, route: &Route, worker: &Worker, request: &RequestFacts) -> Begun {

@@ -75,11 +75,13 @@ impl CopyLine {
             Some(line) => line,
             None => Line::open(&self.address).await?,
         };
-        let result = line.copy_new(batch).await;
-        if result.is_ok() || line.client.batch_execute("ROLLBACK").await.is_ok() {
+        let result = line.copy_new(batch).await.map_err(StoreError::from);
+        // After a failover a server may answer that takes no writes: another connection finds the one that does.
+        let is_of_use = !matches!(result, Err(StoreError::ReadOnly(_)));
+        if result.is_ok() || is_of_use && line.client.batch_execute("ROLLBACK").await.is_ok() {
             *place = Some(line);
         }
-        Ok(result?)
+        result
     }
 }
 

@@ -17,10 +17,9 @@ const DEFAULT_PORT: u16 = 5432;
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Parameters that Prisma and poolers understand and that mean nothing here: bedgate has a schema, a pool and
 /// statements of its own.
-const TOLERATED: [&str; 13] = [
+const TOLERATED: [&str; 12] = [
     "connection_limit",
     "pool_timeout",
-    "pgbouncer",
     "schema",
     "socket_timeout",
     "statement_cache_size",
@@ -44,6 +43,8 @@ pub(in crate::store) struct DatabaseUrl {
     pub(in crate::store) root_certificates: Option<PathBuf>,
     /// `sslcert` and `sslkey`: the certificate shown to the server.
     pub(in crate::store) client_certificate: Option<(PathBuf, PathBuf)>,
+    /// `pgbouncer=true`, Prisma's word for a pooler that gives each transaction another connection.
+    pub(in crate::store) is_behind_pooler: bool,
     /// Parameters that were not understood; named in one warning.
     pub(in crate::store) ignored: Vec<String>,
 }
@@ -137,6 +138,7 @@ struct ParameterReader {
     key: Option<PathBuf>,
     hosts: Option<String>,
     ports: Option<String>,
+    is_behind_pooler: bool,
     ignored: Vec<String>,
 }
 
@@ -151,6 +153,7 @@ impl ParameterReader {
             key: None,
             hosts: None,
             ports: None,
+            is_behind_pooler: false,
             ignored: Vec::new(),
         }
     }
@@ -176,6 +179,7 @@ impl ParameterReader {
             "sslaccept" => self.read_ssl_accept(value)?,
             "channel_binding" => self.read_channel_binding(value)?,
             "target_session_attrs" => self.read_session_attributes(value)?,
+            "pgbouncer" => self.is_behind_pooler = value == "true",
             name if TOLERATED.contains(&name) => {}
             name if name.starts_with("ssl") => {
                 return Err(DatabaseUrlError::TlsParameter(name.to_owned()));
@@ -279,6 +283,7 @@ impl ParameterReader {
             trust: self.trust,
             root_certificates: self.root_certificates,
             client_certificate,
+            is_behind_pooler: self.is_behind_pooler,
             ignored: self.ignored,
         })
     }
@@ -357,6 +362,9 @@ mod tests {
         if let Some((certificate, key)) = &url.client_certificate {
             text.push_str(&format!(" client={},{}", certificate.display(), key.display()));
         }
+        if url.is_behind_pooler {
+            text.push_str(" pooler");
+        }
         if !url.ignored.is_empty() {
             text.push_str(&format!(" ignored={}", url.ignored.join(",")));
         }
@@ -402,12 +410,14 @@ mod tests {
             (
                 "postgres://u@h/d?schema=public&connection_limit=5&pool_timeout=10&pgbouncer=true&socket_timeout=3\
                  &statement_cache_size=0&sslaccept=accept_invalid_certs&connect_timeout=10",
-                "u:-@Tcp(\"h\"):[5432]/d AnyCertificate",
+                "u:-@Tcp(\"h\"):[5432]/d AnyCertificate pooler",
             ),
             (
                 "postgres://u@h/d?sslaccept=strict&sslcert=/ca",
                 "u:-@Tcp(\"h\"):[5432]/d ChainAndName Require root=/ca",
             ),
+            ("postgres://u@h/d?pgbouncer=true", "u:-@Tcp(\"h\"):[5432]/d AnyCertificate pooler"),
+            ("postgres://u@h/d?pgbouncer=false", "u:-@Tcp(\"h\"):[5432]/d AnyCertificate"),
             ("postgres://u@h/d?colour=blue", "u:-@Tcp(\"h\"):[5432]/d AnyCertificate ignored=colour"),
             ("mysql://u@h/d", "error: must begin with postgres:// or postgresql://"),
             ("postgres://", "error: names no host"),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::event::{Outcome, Payer, SpendEvent};
 use crate::pricing::Price;
-use crate::store::columns::{StoredEventId, storable_text, stored_count, to_json};
+use crate::store::columns::{StoredEventId, storable_text, stored_cost, stored_count, to_json};
 use crate::store::spend::row::{tier_name, units_json};
 use crate::usage::Usage;
 
@@ -98,7 +98,7 @@ impl<'e> NewRow<'e> {
             deployment: storable_text(deployment),
             model_id: event.model_id().map(storable_text),
             region: storable_text(event.region()),
-            estimate_nano: begun.estimate.map(|estimate| estimate.0),
+            estimate_nano: begun.estimate.map(stored_cost),
             outcome: ended.outcome.as_str().into(),
             status: i32::from(ended.status),
             attempts: attempts_json(event).into(),
@@ -113,7 +113,7 @@ impl<'e> NewRow<'e> {
             latency_optimised: usage.map(|usage| usage.latency_optimised),
             cost_basis: ended.basis.as_str().into(),
             price: ended.price.as_ref().map(|price: &Price| to_json(price).into()),
-            cost_nano: ended.cost.map(|cost| cost.0),
+            cost_nano: ended.cost.map(stored_cost),
             latency_us: stored_count(ended.latency_us),
             time_to_first_byte_us: ended.time_to_first_byte_us.map(stored_count),
             aws_request_id: text(&ended.aws_request_id),
