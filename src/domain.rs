@@ -1,6 +1,7 @@
 //! The words of the domain as types that cannot be wrong: money, keys, regions, services, time.
 
 mod enforcement;
+mod partition;
 pub mod period;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 pub use self::enforcement::Enforcement;
+pub use self::partition::{Partition, known_regions};
 
 /// An amount of money in billionths of a US dollar. The only money type inside bedgate; decimals appear
 /// only at the JSON edge.
@@ -179,19 +181,17 @@ impl Region {
         &self.0
     }
 
+    /// The partition it belongs to; `None` where it is written like no region of any.
+    #[must_use]
+    pub fn partition(&self) -> Option<&'static Partition> {
+        Partition::of_region(self.as_str())
+    }
+
     /// The DNS suffix of the region's partition.
     /// <https://docs.aws.amazon.com/general/latest/gr/rande.html>
     #[must_use]
     pub fn dns_suffix(&self) -> &'static str {
-        match self.as_str() {
-            r if r.starts_with("cn-") => "amazonaws.com.cn",
-            r if r.starts_with("us-iso-") => "c2s.ic.gov",
-            r if r.starts_with("us-isob-") => "sc2s.sgov.gov",
-            r if r.starts_with("eu-isoe-") => "cloud.adc-e.uk",
-            r if r.starts_with("us-isof-") => "csp.hci.ic.gov",
-            r if r.starts_with("eusc-") => "amazonaws.eu",
-            _ => "amazonaws.com",
-        }
+        self.partition().map_or("amazonaws.com", |partition| partition.dns_suffix)
     }
 }
 

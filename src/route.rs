@@ -43,6 +43,12 @@ pub enum RouteError {
     /// The name is not configured, and unlisted models may not pass.
     #[error("no model named {0:?} is configured here; GET /v1/models lists those you may use")]
     UnknownModel(String),
+    /// An ARN names a region that is not known, or another partition's.
+    #[error(
+        "the ARN's region {0:?} is not one that this gateway calls; if it is right, ask your administrator to name it \
+         (bedgate_settings.aws.further_regions)"
+    )]
+    ForeignRegion(String),
     /// Every deployment of the name was tried.
     #[error("every deployment of the model was tried")]
     NoneLeft,

@@ -588,7 +588,7 @@ bedgate_settings:
   server: {host: 10.0.0.1, port: 80, data_dir: /d, workers: 3, keep_alive: 2m, lame_duck: 0, shutdown_grace: 1h}
   limits: {max_body: 1MiB, max_buffered: 2MiB, max_inspected: 3MiB, max_journal: 4MiB, drain_timeout: 0, drain_bytes: 5MiB, body_timeout: 6}
   routing: {allow_unlisted_models: false}
-  aws: {use_fips: true, use_dualstack: yes, max_connections: 7, connect_timeout: 800ms, keep_alive: 9}
+  aws: {further_regions: [us-west-9], use_fips: true, use_dualstack: yes, max_connections: 7, connect_timeout: 800ms, keep_alive: 9}
 ",
             &[],
         );
@@ -614,6 +614,7 @@ bedgate_settings:
             },
             routing: RoutingConfig { allow_unlisted_models: false, ..RoutingConfig::default() },
             aws: AwsConfig {
+                further_regions: vec!["us-west-9".parse().unwrap()],
                 use_fips: true,
                 use_dualstack: true,
                 max_connections: 7,

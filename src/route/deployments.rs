@@ -7,10 +7,7 @@ use std::time::Duration;
 use super::balance::{self, Candidate, Health};
 use super::{Question, Route, RouteError, TryResult};
 use crate::config::{AwsConfig, Config, DeploymentConfig, IdentityConfig, RoutingConfig};
-use crate::domain::{IdentityId, Region, Service, UnixMicros};
-
-/// Unlisted ARNs may name this many regions besides the default one; more are refused, to bound the table.
-const MAX_ARN_REGIONS: usize = 64;
+use crate::domain::{IdentityId, Region, Service, UnixMicros, known_regions};
 
 /// Where a service of a deployment listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,9 +79,9 @@ pub struct RouteTable {
     by_name: HashMap<String, Vec<usize>>,
     wildcards: Vec<(String, Vec<usize>)>,
     default: Arc<Deployment>,
-    regional: std::sync::RwLock<HashMap<Region, Arc<Deployment>>>,
+    /// The regions that a client's ARN may name, each with the default deployment's like.
+    regional: HashMap<Region, Arc<Deployment>>,
     routing: RoutingConfig,
-    aws: AwsConfig,
 }
 
 impl RouteTable {
@@ -114,16 +111,19 @@ impl RouteTable {
         }
         // The longest pattern says most about the name, so it goes first.
         wildcards.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
-        let default = Arc::new(unlisted(&config.aws.default_region, deployments.len(), config));
-        let table = Self {
-            deployments,
-            by_name,
-            wildcards,
-            default,
-            regional: std::sync::RwLock::default(),
-            routing: config.routing.clone(),
-            aws: config.aws.clone(),
-        };
+        let default_region = &config.aws.default_region;
+        let slot = deployments.len();
+        let regional = regions_for_arns(config).map(|region| {
+            let id = if region == default_region { DEFAULT_ID.to_owned() } else { region.to_string() };
+            (region.clone(), Arc::new(unlisted(id, region, slot, config)))
+        });
+        let mut regional: HashMap<Region, Arc<Deployment>> = regional.collect();
+        let default = regional
+            .entry(default_region.clone())
+            .or_insert_with(|| Arc::new(unlisted(DEFAULT_ID.to_owned(), default_region, slot, config)));
+        let default = Arc::clone(default);
+        let table =
+            Self { deployments, by_name, wildcards, default, regional, routing: config.routing.clone() };
         (table, identities)
     }
 
@@ -200,46 +200,41 @@ impl RouteTable {
         if !self.routing.allow_unlisted_models {
             return Err(RouteError::UnknownModel(name.to_owned()));
         }
-        let region = region_of_arn(name);
-        let deployment = match region {
-            Some(region) if region != self.default.region => self.regional(region)?,
-            _ => Arc::clone(&self.default),
+        let deployment = match Arn::read(name) {
+            Some(arn) if !arn.region.is_empty() => self.regional(&arn)?,
+            _ => &self.default,
         };
-        self.once(&deployment, question).map(|deployment| route(&deployment, name))
+        self.once(deployment, question).map(|deployment| route(&deployment, name))
     }
 
     fn once(&self, deployment: &Arc<Deployment>, question: &Question) -> Result<Arc<Deployment>, RouteError> {
         if question.tried.is_empty() { Ok(Arc::clone(deployment)) } else { Err(RouteError::NoneLeft) }
     }
 
-    fn regional(&self, region: Region) -> Result<Arc<Deployment>, RouteError> {
-        let known = self.regional.read().ok().and_then(|regional| regional.get(&region).cloned());
-        if let Some(deployment) = known {
-            return Ok(deployment);
-        }
-        let mut regional = self.regional.write().map_err(|_| RouteError::Stopped)?;
-        if regional.len() >= MAX_ARN_REGIONS {
-            return Err(RouteError::UnknownModel(format!("an ARN in {region}")));
-        }
-        let template = &self.default;
-        let deployment = Arc::new(Deployment {
-            slot: template.slot,
-            id: region.to_string(),
-            model_name: String::new(),
-            identity: template.identity,
-            timeout: template.timeout,
-            base_model: None,
-            prices: BTreeMap::new(),
-            model_id: ModelId::AsRequested,
-            endpoints: endpoints(&self.aws, &region, None),
-            order: 0,
-            weight: 1,
-            health: Health::default(),
-            region: region.clone(),
-        });
-        regional.insert(region, Arc::clone(&deployment));
-        Ok(deployment)
+    /// Only regions that are known beforehand: what a client types is never part of a host name.
+    fn regional(&self, arn: &Arn<'_>) -> Result<&Arc<Deployment>, RouteError> {
+        let region = arn.region.parse::<Region>().ok();
+        let in_its_partition =
+            |region: &Region| region.partition().is_none_or(|partition| partition.id == arn.partition);
+        region
+            .filter(in_its_partition)
+            .and_then(|region| self.regional.get(&region))
+            .ok_or_else(|| RouteError::ForeignRegion(arn.region.chars().take(MAX_SHOWN_REGION).collect()))
     }
+}
+
+/// How the deployment of calls that no entry names is shown.
+const DEFAULT_ID: &str = "default";
+/// Of a region that is refused, so many characters are repeated.
+const MAX_SHOWN_REGION: usize = 32;
+
+/// The regions that the ARN of a model may name where no entry names the model: of the default region's partition, since
+/// the default credentials sign, those that AWS has, and those that the configuration names.
+fn regions_for_arns(config: &Config) -> impl Iterator<Item = &Region> {
+    let partition = config.aws.default_region.partition();
+    let of_entries = config.deployments.iter().filter_map(|entry| entry.region.as_ref());
+    let named = of_entries.chain(&config.aws.further_regions);
+    known_regions().iter().chain(named).filter(move |region| region.partition() == partition)
 }
 
 fn route(deployment: &Arc<Deployment>, name: &str) -> Route {
@@ -290,10 +285,10 @@ fn configured(entry: &DeploymentConfig, slot: usize, identity: IdentityId, confi
 }
 
 /// What serves calls that no entry names.
-fn unlisted(region: &Region, slot: usize, config: &Config) -> Deployment {
+fn unlisted(id: String, region: &Region, slot: usize, config: &Config) -> Deployment {
     Deployment {
         slot,
-        id: "default".to_owned(),
+        id,
         model_name: String::new(),
         region: region.clone(),
         identity: IdentityId(0),
@@ -308,13 +303,18 @@ fn unlisted(region: &Region, slot: usize, config: &Config) -> Deployment {
     }
 }
 
-/// `arn:partition:service:region:…`, if the region looks like one that exists.
-fn region_of_arn(name: &str) -> Option<Region> {
-    let region = name.strip_prefix("arn:")?.split(':').nth(2)?;
-    let ends_in_a_number =
-        region.rsplit('-').next().is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()));
-    let looks_real = ends_in_a_number && region.split('-').count() >= 3;
-    looks_real.then(|| region.parse().ok()).flatten()
+/// What an ARN says of the place of its resource: `arn:partition:service:region:…`.
+struct Arn<'n> {
+    partition: &'n str,
+    region: &'n str,
+}
+
+impl<'n> Arn<'n> {
+    fn read(name: &'n str) -> Option<Self> {
+        let mut parts = name.strip_prefix("arn:")?.split(':');
+        let (partition, _service, region) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self { partition, region })
+    }
 }
 
 /// The endpoints of every service, in the order of [`Service::ALL`].

@@ -49,9 +49,8 @@ pub(super) async fn to_aws(
         let route = match attempt.next_route().await {
             Ok(route) => route,
             Err(RouteError::NoneLeft) => break,
-            Err(RouteError::UnknownModel(name)) => {
-                let error = RouteError::UnknownModel(name).to_string();
-                return Err(attempt.fail(GatewayError::Validation(error)));
+            Err(error @ (RouteError::UnknownModel(_) | RouteError::ForeignRegion(_))) => {
+                return Err(attempt.fail(GatewayError::Validation(error.to_string())));
             }
             Err(RouteError::Stopped) => return Err(attempt.fail(stopping())),
         };

@@ -1,0 +1,127 @@
+"""What a client types chooses no host and widens no permission, and neither one key nor nobody can take the gateway from others."""
+
+import json
+import re
+import socket
+import stat
+import time
+import urllib.parse
+
+import pytest
+
+from harness.asking import CONVERSE, deployment, model_list
+from harness.clients import curl, curl_json, raw_exchange, raw_post
+from harness.gateway import MASTER_KEY
+from harness.process import run_to_end
+from harness.signing import generate_pair, send, signed_headers
+from harness.simulator import fault
+from harness.waiting import eventually
+
+PATH = "/bedrock/model/my-claude/converse"
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def gateway(spawn_gateway):
+    config = model_list(
+        deployment("my-claude"),
+        deployment("my-cohere-model", "cohere.command-r-v1:0"),
+        deployment("far", "cohere.command-r-v1:0", aws_region_name="eu-west-9"),
+        bedgate_settings={"aws": {"further_regions": ["ap-southeast-9", "cn-north-1"]}},
+    )
+    with spawn_gateway(config=config) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def key(gateway):
+    return gateway.generate_key()
+
+
+def converse_arn(gateway, key, partition: str, region: str):
+    """A Converse call to an inference profile somewhere."""
+    arn = f"arn:{partition}:bedrock:{region}:123456789012:inference-profile/x"
+    return curl_json(f"{gateway.base}/model/{urllib.parse.quote(arn, safe='')}/converse", key, CONVERSE)
+
+
+# --- invariant 3: the host -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "eu-west-9", "ap-southeast-9"])
+def test_an_arn_chooses_among_the_regions_that_aws_has_and_those_that_are_configured(gateway, key, simulator, region):
+    with simulator.recording() as upstream:
+        assert converse_arn(gateway, key, "aws", region).status == 200
+    assert upstream.one().credential[2] == region
+
+
+@pytest.mark.parametrize(
+    "partition, region",
+    [
+        ("aws", "s3-us-west-2"),
+        ("aws", "zaa-x-1"),
+        ("aws", "us-west-99"),
+        ("aws", "us-east-1.evil.example"),
+        ("aws", "US-EAST-1"),
+        ("aws-cn", "cn-north-1"),
+        ("aws", "cn-north-1"),
+        ("aws-us-gov", "us-gov-west-1"),
+        ("aws-cn", "us-west-2"),
+    ],
+)
+def test_invariant_3_an_arn_reaches_no_other_region_and_no_other_partition(gateway, key, simulator, partition, region):
+    with simulator.recording() as upstream:
+        answer = converse_arn(gateway, key, partition, region)
+    upstream.nothing()
+    assert answer.status == 400 and answer.headers["x-amzn-errortype"].startswith("ValidationException")
+    assert region in answer.json()["message"]
+
+
+def test_arns_of_no_region_take_nothing_from_those_of_a_real_one(gateway, key):
+    for first in "abcdefghi":
+        for second in "abcdefghi":
+            path = f"/bedrock/model/arn%3Aaws%3Abedrock%3Az{first}{second}-x-1%3A1%3Ainference-profile%2Fx/converse"
+            assert raw_exchange(gateway.port, raw_post(path, key, CONVERSE)).status == 400
+    assert converse_arn(gateway, MASTER_KEY, "aws", "us-east-2").status == 200
+
+
+# --- operations that nobody knows --------------------------------------------------------------------------------------------
+
+
+# --- what a plain key may not run ----------------------------------------------------------------------------------------------
+
+RUNTIME = "arn%3Aaws%3Abedrock-agentcore%3Aus-west-2%3A123456789012%3Aruntime%2Fx"
+
+
+# --- invariant 2: keys and signatures ---------------------------------------------------------------------------------------------
+
+
+# --- invariant 8: nobody takes all ----------------------------------------------------------------------------------------------
+
+
+def held_back(request: bytes, port: int) -> socket.socket:
+    """A connection that has sent all of a request but its last byte."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+    connection.sendall(request[:-1])
+    return connection
+
+
+def padded(size: int) -> bytes:
+    """A Converse body of exactly this many bytes."""
+    start, end = b'{"messages": [{"role": "user", "content": [{"text": "', b'"}]}]}'
+    return start + b"a" * (size - len(start) - len(end)) + end
+
+
+@pytest.fixture(scope="module")
+def narrow(spawn_gateway):
+    limits = {"max_body": "1MiB", "max_buffered": "8MiB", "max_buffered_per_key": "1MiB", "max_buffered_unproven": "1MiB"}
+    config = model_list(deployment("my-claude"), bedgate_settings={"limits": limits})
+    with spawn_gateway(config=config, env={"BEDGATE_SECRET_KEY": "the-operators-secret-0123456789"}) as running:
+        yield running
+
+
+def await_held(running, size: int) -> None:
+    held = re.compile(rf"^bedgate_buffered_request_bytes {size}$", re.MULTILINE)
+    eventually(lambda: held.search(running.metrics()), 5, f"{size} bytes are held")
+
+
+# --- the house ------------------------------------------------------------------------------------------------------------------
