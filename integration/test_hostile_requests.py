@@ -95,6 +95,26 @@ RUNTIME = "arn%3Aaws%3Abedrock-agentcore%3Aus-west-2%3A123456789012%3Aruntime%2F
 # --- invariant 2: keys and signatures ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "method, path", [("GET", "/key/{}/regenerate"), ("POST", "/key/{}/regenerate/"), ("PUT", "/key/%73k-{}/x")]
+)
+def test_invariant_2_a_key_in_a_path_is_neither_echoed_nor_logged(gateway, method, path):
+    key = gateway.generate_key()
+    written = path.format(key.removeprefix("sk-") if "%73k" in path else key)
+    answer = gateway.call(method, written)
+    assert answer.status == 404
+    secret = key.removeprefix("sk-")
+    assert secret.encode() not in answer.body
+    assert secret not in gateway.errors()
+
+
+def test_invariant_2_a_key_in_a_bedrock_path_is_not_shown(gateway, key):
+    answer = gateway.call("POST", f"/bedrock/brand-new/{key}/thing", {}, key=key)
+    assert answer.status == 404 and key.encode() not in answer.body and b"sk-" in answer.body
+    gateway.call("POST", f"/bedrock/model/{key}/converse", json.loads(CONVERSE), key=key)
+    assert key not in gateway.errors()
+
+
 # --- invariant 8: nobody takes all ----------------------------------------------------------------------------------------------
 
 

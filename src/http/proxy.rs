@@ -74,7 +74,7 @@ async fn serve(
     now: UnixMicros,
 ) -> Result<HttpResponse, GatewayError> {
     let full_path = request.uri().path();
-    let address = Address::of(full_path).ok_or_else(|| not_served(full_path))?;
+    let address = Address::of(full_path).ok_or_else(not_served)?;
     let path = address.path;
     let call = address.resolve(&request_line(request, path))?;
     let claim = worker.shared.authenticator.claim(request.headers(), || received::head(request), now)?;
@@ -148,13 +148,13 @@ fn require_access(
     model.map_or(Ok(()), |model| require_model(worker, caller, model))
 }
 
-fn not_served(path: &str) -> GatewayError {
+/// The path is not repeated: it may be a key endpoint's, asked in a wrong way, and hold a key.
+fn not_served() -> GatewayError {
     let bases =
         "Bedrock is served under /bedrock, each service also under its own name, such as /bedrock-agent";
-    let path = path.chars().filter(|c| !c.is_control()).take(100).collect();
     GatewayError::NoOperation(Unresolved::NoSuchOperation {
-        method: String::new(),
-        path,
+        method: "at".to_owned(),
+        path: "this path".to_owned(),
         hint: bases.to_owned(),
     })
 }
@@ -229,13 +229,15 @@ fn refuse(
     let labels = ErrorLabels { error_type: error.error_type() };
     worker.shared.metrics.gateway_errors.get_or_create(&labels).inc();
     let id = id.to_string();
-    let shape = Address::of(request.uri().path()).map_or(ErrorShape::Aws, |address| address.errors);
+    let full_path = request.uri().path();
+    let address = Address::of(full_path);
+    let shape = address.map_or(ErrorShape::Aws, |address| address.errors);
     let answer = error.answer(&id, shape);
     let line = AccessLine {
         id: &id,
         caller: "-",
         method: request.method().as_str(),
-        path: request.uri().path(),
+        path: address.map_or("-", |_| full_path),
         operation: error.error_type(),
         status: answer.status().as_u16(),
         outcome: "refused",

@@ -1,6 +1,7 @@
 //! Model lists and route lists of a key, in LiteLLM's terms.
 
 use crate::auth::Caller;
+use crate::domain::mask_keys;
 use crate::error::GatewayError;
 use crate::operation::{Access, Operation};
 use crate::store::KeyRecord;
@@ -75,8 +76,9 @@ pub fn require_operation(
         "its `allowed_routes` do not include the path"
     };
     Err(GatewayError::AccessDenied(format!(
-        "this key may not call {} ({full_path}): {reason}",
-        operation.name
+        "this key may not call {} ({}): {reason}",
+        operation.name,
+        mask_keys(full_path)
     )))
 }
 

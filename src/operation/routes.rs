@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use super::table::{OPERATIONS, label, segment_bit, segments};
 use super::{Operation, PathModel, RequestLine, Unresolved};
+use crate::domain::mask_keys;
 
 /// How much of a method or a path an error repeats, in characters.
 const MAX_ECHO_CHARS: usize = 200;
@@ -80,6 +81,7 @@ pub(super) fn explain(request: &RequestLine<'_>) -> Unresolved {
 /// A text as an error may repeat it: short, and nothing but visible ASCII.
 fn echo(text: &str) -> String {
     let visible = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+    let text = mask_keys(text);
     let shown: String = text.chars().take(MAX_ECHO_CHARS).map(visible).collect();
     if text.chars().nth(MAX_ECHO_CHARS).is_some() { shown + "…" } else { shown }
 }
