@@ -30,6 +30,7 @@ mod tree;
 mod weights;
 mod yaml;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 pub use auth::AuthConfig;
@@ -61,6 +62,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Every usable entry of `model_list`, in its order.
     pub deployments: Vec<DeploymentConfig>,
+    /// The model names of each access group (`model_info.access_groups`), which model lists may name.
+    pub access_groups: HashMap<String, Vec<String>>,
     /// How requests find a deployment.
     pub routing: RoutingConfig,
     /// Regions, endpoints and the default credentials.
@@ -141,6 +144,7 @@ fn judge(
         master_key: general.master_key,
         database: general.database,
         deployments: deployments::read(model_list, credentials, ctx),
+        access_groups: HashMap::new(),
         routing: RoutingConfig::read(
             top.section("router_settings", ctx),
             litellm,
@@ -169,7 +173,8 @@ fn judge(
     top.ignore_rest(ctx, |meant| SECTIONS.contains(&meant));
     if context.faults.is_empty() {
         let ignored = std::mem::take(&mut context.ignored);
-        Ok((Config { ignored, ..config }, context))
+        let access_groups = deployments::access_groups(&config.deployments);
+        Ok((Config { ignored, access_groups, ..config }, context))
     } else {
         Err(ConfigFaults(context.faults))
     }

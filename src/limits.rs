@@ -9,7 +9,9 @@ mod holders;
 pub mod rate;
 mod table;
 
-pub use access::{may_use_any, may_use_model, require_model, require_operation, wildcard_matches};
+pub use access::{
+    ModelNames, is_restriction, may_use_any, require_model, require_operation, wildcard_matches,
+};
 pub use admission::{Admission, Request};
 pub use buffer::{BufferBudget, BufferedBytes};
 pub use holders::HolderDirectory;

@@ -12,7 +12,7 @@ use super::Worker;
 use crate::auth::Caller;
 use crate::domain::{EventId, UnixMicros};
 use crate::error::{ErrorShape, GatewayError};
-use crate::limits;
+use crate::limits::{self, ModelNames};
 use crate::metrics::ErrorLabels;
 use crate::operation::body_member::top_level_string_span;
 use crate::operation::{self, Call, RequestLine, Unresolved};
@@ -194,11 +194,7 @@ fn require_models_in_body(
     call: &Call<'_>,
     body: &Body,
 ) -> Result<(), GatewayError> {
-    let is_restricted = caller.key().is_some_and(|key| {
-        let team = worker.shared.limits.team_of(key);
-        !key.models.is_empty() || team.is_some_and(|team| !team.models.is_empty())
-    });
-    if !is_restricted || !call.operation.names_models_in_body() {
+    if !worker.shared.limits.is_restricted(caller) || !call.operation.names_models_in_body() {
         return Ok(());
     }
     let named = operation::body_models::models_in_body(call.operation, &body.bytes).map_err(|error| {
@@ -211,8 +207,9 @@ fn require_models_in_body(
 
 /// The key may use the model, and so may its team.
 fn require_model(worker: &Worker, caller: &Caller, model: &str) -> Result<(), GatewayError> {
-    limits::require_model(caller, model)?;
-    worker.shared.limits.require_team_model(caller, model)
+    let names = ModelNames::of(&worker.shared.config);
+    limits::require_model(caller, model, names)?;
+    worker.shared.limits.require_team_model(caller, model, names)
 }
 
 /// bedgate's own answer, counted and logged.

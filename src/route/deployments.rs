@@ -37,6 +37,8 @@ pub struct Deployment {
     pub identity: IdentityId,
     /// For the response's head.
     pub timeout: Duration,
+    /// Longest silence inside the response's body.
+    pub stream_timeout: Duration,
     /// The id prices are looked up by, where the model id tells no price.
     pub base_model: Option<String>,
     /// Own prices, picodollars a unit.
@@ -133,10 +135,11 @@ impl RouteTable {
         &self.deployments
     }
 
-    /// Every name a client may use, sorted: configured names, then aliases.
+    /// Every name a client may use, sorted: configured names and aliases, but for those that are hidden.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
-        let aliases = self.routing.model_group_alias.keys();
+        let hidden = &self.routing.hidden_aliases;
+        let aliases = self.routing.model_group_alias.keys().filter(|alias| !hidden.contains(*alias));
         let mut names: Vec<&str> = self.by_name.keys().chain(aliases).map(String::as_str).collect();
         names.extend(self.wildcards.iter().map(|(pattern, _)| pattern.as_str()));
         names.sort_unstable();
@@ -275,6 +278,7 @@ fn configured(entry: &DeploymentConfig, slot: usize, identity: IdentityId, confi
         region,
         identity,
         timeout: entry.timeout.unwrap_or(config.routing.timeout),
+        stream_timeout: entry.stream_timeout.unwrap_or(config.routing.stream_timeout),
         base_model: entry.base_model.clone(),
         prices: entry.prices.clone(),
         model_id,
@@ -293,6 +297,7 @@ fn unlisted(id: String, region: &Region, slot: usize, config: &Config) -> Deploy
         region: region.clone(),
         identity: IdentityId(0),
         timeout: config.routing.timeout,
+        stream_timeout: config.routing.stream_timeout,
         base_model: None,
         prices: BTreeMap::new(),
         model_id: ModelId::AsRequested,

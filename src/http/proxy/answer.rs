@@ -10,7 +10,7 @@ use super::relay::Relayed;
 use crate::domain::UnixMicros;
 use crate::error::ErrorShape;
 use crate::http::Worker;
-use crate::meter::{Account, Ending, MeteredBody};
+use crate::meter::{Account, Ending, MeterLimits, MeteredBody};
 use crate::operation::headers::{is_named_in_connection, may_return};
 
 /// Builds the answer; its body goes on as it comes.
@@ -57,5 +57,6 @@ pub(super) fn to_client(
             _ => response.finish(),
         };
     }
-    response.body(MeteredBody::new(answer, account, length, worker.meter))
+    let limits = MeterLimits { silence: route.deployment.stream_timeout, ..worker.meter };
+    response.body(MeteredBody::new(answer, account, length, limits))
 }
