@@ -87,6 +87,41 @@ def test_arns_of_no_region_take_nothing_from_those_of_a_real_one(gateway, key):
 # --- operations that nobody knows --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/model/us.anthropic.claude-3-5-sonnet-20240620-v1:0/%63onverse",
+        "/model/us.anthropic.claude-3-5-sonnet-20240620-v1:0/converse/",
+        "/model/us.anthropic.claude-3-5-sonnet-20240620-v1:0/brand-new",
+        "/%6dodel/us.anthropic.claude-3-5-sonnet-20240620-v1:0/converse",
+        "//model/us.anthropic.claude-3-5-sonnet-20240620-v1:0/converse",
+        "/openai/v1/chat/completions/",
+    ],
+)
+@pytest.mark.parametrize("who", ["restricted", "master"])
+def test_a_known_path_in_another_writing_is_nobodys_new_operation(gateway, simulator, who, path):
+    restricted = {"models": ["my-cohere-model"], "allowed_routes": ["/bedrock-runtime/model/*", "/bedrock-runtime/*"]}
+    key = gateway.generate_key(**restricted) if who == "restricted" else MASTER_KEY
+    with simulator.recording() as upstream:
+        answer = raw_exchange(gateway.port, raw_post(f"/bedrock-runtime{path}", key, CONVERSE))
+    upstream.nothing()
+    assert answer.status in (400, 403, 404), answer.raw[:300]
+
+
+def test_an_unknown_operation_needs_the_exact_route_and_no_model_list(gateway, simulator):
+    path = "/bedrock-agent-runtime/brand-new/thing"
+    cases = [
+        ({}, 403),
+        ({"allowed_routes": ["/bedrock-agent-runtime/brand-new/*"]}, 403),
+        ({"allowed_routes": [path], "models": ["my-claude"]}, 403),
+        ({"allowed_routes": [path]}, 200),
+    ]
+    for fields, status in cases:
+        with simulator.recording() as upstream:
+            answer = raw_exchange(gateway.port, raw_post(path, gateway.generate_key(**fields), b"{}"))
+        assert len(upstream.all()) == (status == 200) and answer.status == status, (fields, answer.raw[:300])
+
+
 # --- what a plain key may not run ----------------------------------------------------------------------------------------------
 
 RUNTIME = "arn%3Aaws%3Abedrock-agentcore%3Aus-west-2%3A123456789012%3Aruntime%2Fx"

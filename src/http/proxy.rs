@@ -140,6 +140,11 @@ fn require_access(
     model: Option<&str>,
 ) -> Result<(), GatewayError> {
     limits::require_operation(caller, call.operation, full_path)?;
+    if call.operation.is_unknown() && worker.shared.limits.is_restricted(caller) {
+        let reason =
+            "this key is limited to some models, and bedgate does not know which this operation would run";
+        return Err(GatewayError::AccessDenied(reason.to_owned()));
+    }
     if call.operation.event_stream_in() {
         let name = call.operation.name;
         let reason = format!("{name} streams both ways over HTTP/2, which this gateway does not speak yet");

@@ -82,7 +82,7 @@ fn admits_model(entry: &str, model: &str, names: ModelNames<'_>) -> bool {
 
 /// Refuses an operation that the caller's key may not call. By default a key may call inference, retrieval
 /// and reading operations; those that change AWS resources need the master key, or an entry of the key's
-/// `allowed_routes` that names the path.
+/// `allowed_routes` that names the path; and those that nobody has looked at one that is the path.
 ///
 /// # Errors
 /// `AccessDeniedException` that names the operation.
@@ -93,13 +93,17 @@ pub fn require_operation(
 ) -> Result<(), GatewayError> {
     let Some(key) = caller.key() else { return Ok(()) };
     let is_write = operation.access == Access::Write;
-    let admits = |entry: &String| admits_route(entry, full_path, is_write);
+    let admits = |entry: &String| {
+        if operation.is_unknown() { entry == full_path } else { admits_route(entry, full_path, is_write) }
+    };
     let allowed =
         if key.allowed_routes.is_empty() { !is_write } else { key.allowed_routes.iter().any(admits) };
     if allowed {
         return Ok(());
     }
-    let reason = if is_write {
+    let reason = if operation.is_unknown() {
+        "bedgate does not know what it does, which needs the master key or an `allowed_routes` entry that is the path itself"
+    } else if is_write {
         "it changes AWS resources, which needs the master key or an `allowed_routes` entry that names the path"
     } else {
         "its `allowed_routes` do not include the path"
@@ -190,6 +194,24 @@ mod tests {
         for (models, model, expected) in cases {
             let models = texts(models);
             assert_eq!(may_use_any(&models, model, ModelNames::of(&config)), expected, "{models:?} {model}");
+        }
+    }
+
+    #[test]
+    fn an_operation_that_nobody_knows_needs_an_entry_that_is_its_path() {
+        let line = crate::operation::RequestLine { method: "POST", path: "/new/thing", ..Default::default() };
+        let call = crate::operation::resolve_at(crate::domain::Service::BedrockAgent, &line).unwrap();
+        for (entry, expected) in [
+            ("/bedrock-agent/new/thing", true),
+            ("/bedrock-agent/new/*", false),
+            ("/bedrock-agent/*", false),
+            ("*", false),
+            ("llm_api_routes", false),
+        ] {
+            let key = crate::store::KeyRecord { allowed_routes: texts(&[entry]), ..Default::default() };
+            let caller = Caller::Key(std::sync::Arc::new(key));
+            let answer = require_operation(&caller, call.operation, "/bedrock-agent/new/thing");
+            assert_eq!(answer.is_ok(), expected, "{entry}");
         }
     }
 
