@@ -122,6 +122,15 @@ def test_an_unknown_operation_needs_the_exact_route_and_no_model_list(gateway, s
         assert len(upstream.all()) == (status == 200) and answer.status == status, (fields, answer.raw[:300])
 
 
+def test_an_aws_json_operation_that_bedgate_does_not_know_keeps_its_target(gateway, simulator):
+    target = "AmazonBedrockKeystoneRuntimeService.BrandNew"
+    request = raw_post("/bedrock-data-automation-runtime/", MASTER_KEY, b"{}", f"X-Amz-Target: {target}")
+    with simulator.recording() as upstream:
+        raw_exchange(gateway.port, request)
+    seen = upstream.one()
+    assert seen.header("x-amz-target") == target and "x-amz-target" in seen.signed_headers
+
+
 # --- what a plain key may not run ----------------------------------------------------------------------------------------------
 
 RUNTIME = "arn%3Aaws%3Abedrock-agentcore%3Aus-west-2%3A123456789012%3Aruntime%2Fx"
