@@ -43,7 +43,8 @@ SERVICES = (
 # retrieval  searches what is stored
 # read       looks at resources: Get*, List*
 # write      everything else: creates, changes, deletes, tags or buys something, starts a job that costs outside
-#            of a call, overwrites or destroys what others stored, moves money, or hands out credentials
+#            of a call, runs code or drives a browser under an execution role, overwrites or destroys what others
+#            stored, adds to what agents remember, moves money, or hands out credentials
 
 READING_PREFIXES = ("Get", "List")
 
@@ -51,15 +52,12 @@ INFERENCE = {
     "bedrock-runtime": "*",
     "bedrock-agent-runtime": """
         InvokeAgent InvokeFlow InvokeInlineAgent StartFlowExecution StopFlowExecution OptimizePrompt GenerateQuery
-        CreateSession GetSession ListSessions UpdateSession EndSession DeleteSession
+        CreateSession GetSession ListSessions UpdateSession EndSession
         CreateInvocation ListInvocations PutInvocationStep GetInvocationStep ListInvocationSteps
     """,
     "bedrock-agentcore": """
-        InvokeAgentRuntime InvokeAgentRuntimeCommand InvokeHarness GetAgentCard StopRuntimeSession Evaluate
-        StartBrowserSession GetBrowserSession ListBrowserSessions InvokeBrowser UpdateBrowserStream StopBrowserSession
-        StartCodeInterpreterSession GetCodeInterpreterSession ListCodeInterpreterSessions InvokeCodeInterpreter
-        StopCodeInterpreterSession
-        CreateEvent GetEvent ListEvents ListActors ListSessions IngestData BatchCreateMemoryRecords
+        InvokeAgentRuntime InvokeHarness GetAgentCard StopRuntimeSession Evaluate
+        GetEvent ListEvents ListActors ListSessions
     """,
     "bedrock-data-automation-runtime": "InvokeDataAutomation InvokeDataAutomationAsync GetDataAutomationStatus",
 }

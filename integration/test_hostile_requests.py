@@ -136,6 +136,30 @@ def test_an_aws_json_operation_that_bedgate_does_not_know_keeps_its_target(gatew
 RUNTIME = "arn%3Aaws%3Abedrock-agentcore%3Aus-west-2%3A123456789012%3Aruntime%2Fx"
 
 
+@pytest.mark.parametrize(
+    "method, path",
+    [
+        ("POST", f"/runtimes/{RUNTIME}/commands"),
+        ("POST", "/code-interpreters/aws.codeinterpreter.v1/tools/invoke"),
+        ("PUT", "/code-interpreters/aws.codeinterpreter.v1/sessions/start"),
+        ("PUT", "/browsers/aws.browser.v1/sessions/start"),
+        ("POST", "/browsers/aws.browser.v1/sessions/invoke"),
+        ("POST", "/memories/memory-1234567890/memoryRecords/batchCreate"),
+        ("POST", "/memories/memory-1234567890/events"),
+        ("DELETE", "/sessions/abc/"),
+    ],
+)
+def test_a_plain_key_runs_no_code_and_changes_nothing_that_others_stored(gateway, key, simulator, method, path):
+    request = raw_post(f"/bedrock{path}", key, b"{}").replace(b"POST", method.encode(), 1)
+    with simulator.recording() as upstream:
+        answer = raw_exchange(gateway.port, request)
+        upstream.nothing()
+        assert answer.status == 403 and b"AccessDeniedException" in answer.raw, answer.raw[:300]
+        allowed = gateway.generate_key(allowed_routes=[f"/bedrock{path}"])
+        raw_exchange(gateway.port, request.replace(key.encode(), allowed.encode()))
+        assert len(upstream.all()) == 1
+
+
 # --- invariant 2: keys and signatures ---------------------------------------------------------------------------------------------
 
 

@@ -364,12 +364,14 @@ fn what_a_key_may_do_by_default_is_stated_for_the_calls_that_matter() {
         ),
         (Service::BedrockAgentRuntime, "Retrieval", "Retrieve RetrieveAndGenerateStream Rerank"),
         (Service::BedrockAgentRuntime, "Read", "GetAgentMemory ListTagsForResource"),
-        (Service::BedrockAgentRuntime, "Write", "DeleteAgentMemory TagResource"),
-        (Service::BedrockAgentcore, "Inference", "InvokeAgentRuntime StartBrowserSession CreateEvent"),
+        (Service::BedrockAgentRuntime, "Write", "DeleteAgentMemory DeleteSession TagResource"),
+        (Service::BedrockAgentcore, "Inference", "InvokeAgentRuntime StopRuntimeSession"),
         (
             Service::BedrockAgentcore,
             "Write",
-            "GetResourceApiKey GetWorkloadAccessToken ProcessPayment DeleteEvent",
+            "GetResourceApiKey GetWorkloadAccessToken ProcessPayment DeleteEvent InvokeAgentRuntimeCommand \
+             InvokeCodeInterpreter InvokeBrowser StartBrowserSession StartCodeInterpreterSession StopBrowserSession \
+             BatchCreateMemoryRecords CreateEvent IngestData",
         ),
         (Service::Bedrock, "Read", "ListFoundationModels GetGuardrail ListTagsForResource"),
         (
@@ -388,7 +390,7 @@ fn what_a_key_may_do_by_default_is_stated_for_the_calls_that_matter() {
     for (service, access, names) in cases {
         let access =
             [Inference, Retrieval, Read, Write].into_iter().find(|a| format!("{a:?}") == access).unwrap();
-        for name in names.split(' ') {
+        for name in names.split_ascii_whitespace() {
             assert_eq!(operation_by_name(service, name).unwrap().access, access, "{name}");
         }
     }
