@@ -212,4 +212,49 @@ def await_held(running, size: int) -> None:
     eventually(lambda: held.search(running.metrics()), 5, f"{size} bytes are held")
 
 
+def test_invariant_8_one_key_cannot_take_the_room_of_all(narrow):
+    greedy, other = narrow.generate_key(), narrow.generate_key()
+    with held_back(raw_post(PATH, greedy, padded(MIB)), narrow.port):
+        await_held(narrow, MIB - 1)
+        refused = raw_exchange(narrow.port, raw_post(PATH, greedy, CONVERSE))
+        assert refused.status == 503 and b"max_buffered_per_key" in refused.body
+        assert raw_exchange(narrow.port, raw_post(PATH, other, padded(MIB))).status == 200
+    await_held(narrow, 0)
+    assert raw_exchange(narrow.port, raw_post(PATH, greedy, padded(MIB))).status == 200
+
+
+def test_invariant_8_signatures_that_are_not_proven_yet_share_a_small_room(narrow):
+    _, pair = generate_pair(narrow)
+    url = f"http://127.0.0.1:{narrow.port}{PATH}"
+    headers = signed_headers(url, pair, padded(MIB))
+    # Anybody can send what only looks like a signature of a pair that exists.
+    forged = {name: re.sub("Signature=.{8}", "Signature=00000000", str(value)) for name, value in headers.items()}
+    assert send(narrow, PATH, forged, padded(MIB)).status == 403
+    lines = [f"{name}: {value}" for name, value in forged.items() if name.lower() not in ("content-type",)]
+    request = raw_post(PATH, "x", padded(MIB), *lines).replace(b"Authorization: Bearer x\r\n", b"", 1)
+    request = request.replace(b"Host: 127.0.0.1\r\n", f"Host: 127.0.0.1:{narrow.port}\r\n".encode(), 1)
+    with held_back(request, narrow.port):
+        await_held(narrow, MIB - 1)
+        small = signed_headers(url, pair, CONVERSE)
+        refused = send(narrow, PATH, small, CONVERSE)
+        assert refused.status == 503 and b"max_buffered_unproven" in refused.body
+        assert raw_exchange(narrow.port, raw_post(PATH, narrow.generate_key(), padded(MIB))).status == 200
+    await_held(narrow, 0)
+    assert send(narrow, PATH, headers, padded(MIB)).status == 200
+
+
+def test_a_large_body_of_a_blocked_key_that_signs_is_not_read(narrow):
+    key, pair = generate_pair(narrow)
+    assert narrow.call("POST", "/key/block", {"key": key}).status == 200
+    headers = signed_headers(f"http://127.0.0.1:{narrow.port}{PATH}", pair, padded(MIB))
+    lines = [f"{name}: {value}" for name, value in headers.items() if name.lower() != "content-type"]
+    request = raw_post(PATH, "x", padded(MIB), *lines).replace(b"Authorization: Bearer x\r\n", b"", 1)
+    request = request.replace(b"Host: 127.0.0.1\r\n", f"Host: 127.0.0.1:{narrow.port}\r\n".encode(), 1)
+    head = request.split(b"\r\n\r\n", 1)[0] + b"\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", narrow.port), timeout=5) as connection:
+        connection.sendall(head)
+        answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 403") and b"UnrecognizedClientException" in answer
+
+
 # --- the house ------------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,6 @@ pub use access::{
     ModelNames, is_restriction, may_use_any, require_model, require_operation, wildcard_matches,
 };
 pub use admission::{Admission, Request};
-pub use buffer::{BufferBudget, BufferedBytes};
+pub use buffer::{BufferBudget, BufferIsFull, BufferedBytes, Holder};
 pub use holders::HolderDirectory;
 pub use table::{LimitTable, Subject};

@@ -114,6 +114,12 @@ fn a_blocked_key_is_refused_to_the_holder_of_the_secret_and_to_nobody_else_told(
     let outcome = |secret| outcome(&blocked, &signed(ID, secret, &[]), BODY).1;
     assert_eq!(outcome("the secret"), "AccessDeniedException");
     assert_eq!(outcome("a wrong one"), "InvalidSignatureException");
+    let claim = |authenticator: &Authenticator| {
+        let headers = signed(ID, "the secret", &[]);
+        authenticator.claim(&headers, || received(&headers), NOW).unwrap().max_useless_body()
+    };
+    assert_eq!(claim(&blocked), Some(64 << 10));
+    assert_eq!(claim(&authenticator(alice(), &AuthConfig::default())), None);
 }
 
 #[test]

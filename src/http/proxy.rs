@@ -94,8 +94,9 @@ async fn serve(
         }
     }
     let permit = worker.shared.ledger.reserve().map_err(|_| journal_is_full())?;
-    let body = body::read(request, payload, worker).await?;
+    let mut body = body::read(request, payload, worker, &claim).await?;
     let caller = claim.settle(&body.sha256)?;
+    body.belongs_to(&caller)?;
     require_access(worker, &caller, &call, full_path, model.as_deref())?;
     let user_header = worker.shared.config.budgets.user_header_name.as_deref();
     let mut attribution = Attribution::of(request.headers(), &caller, user_header);
