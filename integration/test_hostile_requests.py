@@ -183,6 +183,28 @@ def test_invariant_2_a_key_in_a_bedrock_path_is_not_shown(gateway, key):
     assert key not in gateway.errors()
 
 
+def test_invariant_2_a_configured_key_header_is_never_forwarded(spawn_gateway, simulator):
+    config = model_list(deployment("my-claude"), general_settings={"litellm_key_header_name": "anthropic-key"})
+    with spawn_gateway(config=config) as running:
+        made = running.call("POST", "/key/generate", {}, key=None, headers={"anthropic-key": f"Bearer {MASTER_KEY}"})
+        key = made.json()["key"]
+        running.secrets.add(key)
+        with simulator.recording() as upstream:
+            answer = curl_json(f"http://127.0.0.1:{running.port}{PATH}", None, CONVERSE, "-H", f"anthropic-key: {key}")
+        assert answer.status == 200
+        assert "anthropic-key" not in upstream.one().header_names
+        # What the harness asks at the end carries the key where this gateway looks for it.
+        running.assert_no_secret_in("the log", running.errors())
+
+
+def test_every_connection_header_names_headers_of_this_hop(gateway, key, simulator):
+    request = raw_post(PATH, key, CONVERSE, "Connection: anthropic-beta", "anthropic-beta: x", "anthropic-version: y")
+    with simulator.recording() as upstream:
+        assert raw_exchange(gateway.port, request).status == 200
+    assert "anthropic-beta" not in upstream.one().header_names
+    assert upstream.one().header("anthropic-version") == "y"
+
+
 # --- invariant 8: nobody takes all ----------------------------------------------------------------------------------------------
 
 

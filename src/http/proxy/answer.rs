@@ -23,9 +23,10 @@ pub(super) fn to_client(
     let Relayed { answer, route } = relayed;
     let status = answer.status();
     let mut response = HttpResponse::build(status);
-    let connection = answer.headers().get(header::CONNECTION).and_then(|value| value.to_str().ok());
+    let connection: Vec<&str> =
+        answer.headers().get_all(header::CONNECTION).filter_map(|value| value.to_str().ok()).collect();
     for (name, value) in answer.headers() {
-        let is_for_this_hop = connection.is_some_and(|listed| is_named_in_connection(name.as_str(), listed));
+        let is_for_this_hop = connection.iter().any(|listed| is_named_in_connection(name.as_str(), listed));
         if !is_for_this_hop && may_return(name.as_str()) && name != header::CONTENT_LENGTH {
             response.append_header((name.clone(), value.clone()));
         }

@@ -199,7 +199,7 @@ impl Attempts<'_> {
             identity: deployment.identity,
             region: deployment.region.clone(),
             service,
-            head: head(admitted, route, endpoint),
+            head: head(admitted, route, endpoint, self.worker.shared.config.key_header_name.as_deref()),
             body_sha256,
             now: UnixMicros::now(),
         };
@@ -315,8 +315,13 @@ fn body_for(admitted: &Admitted<'_>, route: &Route) -> Sent {
 }
 
 /// The head that goes to AWS: the client's path and query but for the model name, and those of its headers that
-/// are on the list.
-fn head(admitted: &Admitted<'_>, route: &Route, endpoint: &Endpoint) -> UpstreamHead {
+/// are on the list, without the one that is configured to carry keys.
+fn head(
+    admitted: &Admitted<'_>,
+    route: &Route,
+    endpoint: &Endpoint,
+    key_header_name: Option<&str>,
+) -> UpstreamHead {
     let request = admitted.request;
     let path = match (&admitted.call.model, &route.model_id) {
         (Some(model), Some(id)) => model.replaced_in(admitted.path, id),
@@ -324,10 +329,13 @@ fn head(admitted: &Admitted<'_>, route: &Route, endpoint: &Endpoint) -> Upstream
     };
     let path = if path.is_empty() { "/".to_owned() } else { path };
     let mut headers = HeaderMap::with_capacity(8);
-    let connection = request.headers().get(header::CONNECTION).and_then(|value| value.to_str().ok());
+    let connection: Vec<&str> =
+        request.headers().get_all(header::CONNECTION).filter_map(|value| value.to_str().ok()).collect();
     for (name, value) in request.headers() {
-        let is_for_this_hop = connection.is_some_and(|listed| is_named_in_connection(name.as_str(), listed));
-        if !is_for_this_hop && may_forward(name.as_str(), admitted.call.operation) {
+        let name_text = name.as_str();
+        let is_for_this_hop = connection.iter().any(|listed| is_named_in_connection(name_text, listed));
+        let holds_the_key = key_header_name.is_some_and(|key_header| key_header == name_text);
+        if !is_for_this_hop && !holds_the_key && may_forward(name_text, admitted.call.operation) {
             headers.append(name.clone(), value.clone());
         }
     }
