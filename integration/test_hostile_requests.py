@@ -197,6 +197,18 @@ def test_invariant_2_a_configured_key_header_is_never_forwarded(spawn_gateway, s
         running.assert_no_secret_in("the log", running.errors())
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["X-Amz-Signature=00&X-Amz-Credential=sk-0123456789abcdef", "a=b&x-amz-algorithm=x", "X-Amz-Security%2DToken=t"],
+)
+def test_invariant_2_a_signature_in_the_query_is_refused_beside_a_key(gateway, key, simulator, query):
+    with simulator.recording() as upstream:
+        answer = curl_json(f"{gateway.base}/model/my-claude/converse?{query}", key, CONVERSE)
+    upstream.nothing()
+    assert answer.status == 400 and answer.headers["x-amzn-errortype"] == "IncompleteSignatureException"
+    assert "query" in answer.json()["message"]
+
+
 def test_every_connection_header_names_headers_of_this_hop(gateway, key, simulator):
     request = raw_post(PATH, key, CONVERSE, "Connection: anthropic-beta", "anthropic-beta: x", "anthropic-version: y")
     with simulator.recording() as upstream:

@@ -77,7 +77,9 @@ async fn serve(
     let address = Address::of(full_path).ok_or_else(not_served)?;
     let path = address.path;
     let call = address.resolve(&request_line(request, path))?;
-    let claim = worker.shared.authenticator.claim(request.headers(), || received::head(request), now)?;
+    let query = request.uri().query().unwrap_or_default();
+    let received = || received::head(request);
+    let claim = worker.shared.authenticator.claim(request.headers(), query, received, now)?;
     let mut model: Option<Arc<str>> = call.model.map(|model| model.name().as_ref().into());
     let is_charged = !limits::cost_bound::is_free(call.service, call.operation.name);
     let admit = async |caller: &Caller, model: Option<&str>| {
