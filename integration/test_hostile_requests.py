@@ -217,6 +217,16 @@ def test_every_connection_header_names_headers_of_this_hop(gateway, key, simulat
     assert upstream.one().header("anthropic-version") == "y"
 
 
+@pytest.mark.parametrize("upgrade", ["websocket", "WebSocket"])
+def test_a_request_for_websockets_is_refused_at_once(gateway, key, simulator, upgrade):
+    request = raw_post(PATH, key, CONVERSE, f"Upgrade: {upgrade}").replace(b"Connection: close", b"Connection: Upgrade")
+    with simulator.recording() as upstream:
+        began = time.monotonic()
+        answer = raw_exchange(gateway.port, request, timeout=10)
+    upstream.nothing()
+    assert answer.status == 400 and time.monotonic() - began < 8
+
+
 # --- invariant 8: nobody takes all ----------------------------------------------------------------------------------------------
 
 

@@ -75,6 +75,7 @@ async fn serve(
 ) -> Result<HttpResponse, GatewayError> {
     let full_path = request.uri().path();
     let address = Address::of(full_path).ok_or_else(not_served)?;
+    refuse_upgrade(request)?;
     let path = address.path;
     let call = address.resolve(&request_line(request, path))?;
     let query = request.uri().query().unwrap_or_default();
@@ -165,6 +166,17 @@ fn not_served() -> GatewayError {
         path: "this path".to_owned(),
         hint: bases.to_owned(),
     })
+}
+
+/// The body of a request that asks for websockets has no end, whatever its head says of its length.
+fn refuse_upgrade(request: &HttpRequest) -> Result<(), GatewayError> {
+    let is_websocket =
+        |value: &header::HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
+    if request.headers().get_all(header::UPGRADE).any(is_websocket) {
+        let reason = "the gateway speaks no websockets; send the request without its Upgrade header";
+        return Err(GatewayError::Validation(reason.to_owned()));
+    }
+    Ok(())
 }
 
 fn request_line<'r>(request: &'r HttpRequest, path: &'r str) -> RequestLine<'r> {
