@@ -302,3 +302,16 @@ def test_a_large_body_of_a_blocked_key_that_signs_is_not_read(narrow):
 
 
 # --- the house ------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_journal_is_nobody_elses_to_read(spawn_gateway, simulator):
+    with spawn_gateway(config=model_list(deployment("my-claude"))) as running:
+        with simulator.faults(fault("stall-in-stream.1.3000", model="claude-3-5-sonnet")):
+            request = raw_post("/bedrock/model/my-claude/converse-stream", running.generate_key(), CONVERSE)
+            with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
+                connection.sendall(request)
+                assert connection.recv(100).startswith(b"HTTP/1.1 200")
+                journal = running.data_dir / "journal"
+                modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in journal.glob("*.journal")}
+        assert modes and set(modes.values()) == {0o600}, modes
+        assert stat.S_IMODE(journal.stat().st_mode) == 0o700
