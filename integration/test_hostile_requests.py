@@ -315,3 +315,13 @@ def test_the_journal_is_nobody_elses_to_read(spawn_gateway, simulator):
                 modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in journal.glob("*.journal")}
         assert modes and set(modes.values()) == {0o600}, modes
         assert stat.S_IMODE(journal.stat().st_mode) == 0o700
+
+
+def test_the_healthcheck_asks_where_the_configuration_says(spawn_gateway, tmp_path):
+    config = tmp_path / "config.yaml"
+    with spawn_gateway() as running:
+        server = {"host": "127.0.0.1", "port": running.port}
+        config.write_text(json.dumps({"bedgate_settings": {"server": server}}))
+        assert run_to_end(["healthcheck", "--config", str(config)]).returncode == 0
+        assert run_to_end(["healthcheck"], {"BEDGATE_CONFIG": str(config)}).returncode == 0
+    assert run_to_end(["healthcheck", "--config", str(config)]).returncode == 1

@@ -74,9 +74,15 @@ enum Command {
     },
     /// Ask a running gateway whether it is ready: exit 0 if it is.
     Healthcheck {
-        /// Port of the gateway.
-        #[arg(long, env = "BEDGATE_PORT", default_value_t = 4000)]
-        port: u16,
+        /// What the gateway was started with, to know where it listens [default: config/ if it exists]
+        #[arg(long, env = "BEDGATE_CONFIG")]
+        config: Option<PathBuf>,
+        /// Address of the gateway [default: what the configuration says]
+        #[arg(long)]
+        host: Option<String>,
+        /// Port of the gateway [default: what the configuration says, else 4000]
+        #[arg(long)]
+        port: Option<u16>,
     },
     /// Run the simulated Bedrock alone.
     #[command(hide = true)]
@@ -86,7 +92,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct ServeOptions {
     /// A YAML file, or a directory of YAML files [default: config/ if it exists]
-    #[arg(long)]
+    #[arg(long, env = "BEDGATE_CONFIG")]
     config: Option<PathBuf>,
     /// Address to listen on [default: 0.0.0.0, or 127.0.0.1 while no master key is set]
     #[arg(long)]
@@ -143,6 +149,7 @@ impl Cli {
             Command::Check { config } | Command::Migrate { config, .. } | Command::Reprice { config, .. } => {
                 Some(config)
             }
+            Command::Healthcheck { config, port: None, .. } => Some(config),
             Command::Demo { .. } | Command::Healthcheck { .. } | Command::Simulator(_) => None,
         };
         let config = match path {
@@ -190,7 +197,10 @@ impl Prepared {
                 telemetry::start(false);
                 in_system(demo::run(port, simulator_port))
             }
-            Command::Healthcheck { port } => healthcheck(port),
+            Command::Healthcheck { host, port, .. } => {
+                let host = host.or(config.server.host);
+                healthcheck(host.as_deref().unwrap_or_default(), port.unwrap_or(config.server.port))
+            }
             Command::Simulator(options) => simulate(options),
         }
     }
@@ -271,8 +281,8 @@ async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn healthcheck(port: u16) -> ExitCode {
-    match ask_for_health(port) {
+fn healthcheck(host: &str, port: u16) -> ExitCode {
+    match ask_for_health(host, port) {
         Ok(head) if head.starts_with("HTTP/1.1 200") => ExitCode::SUCCESS,
         Ok(head) => {
             eprintln!("not ready: {}", head.lines().next().unwrap_or_default());
@@ -285,9 +295,14 @@ fn healthcheck(port: u16) -> ExitCode {
     }
 }
 
-fn ask_for_health(port: u16) -> std::io::Result<String> {
-    let address =
-        ("127.0.0.1", port).to_socket_addrs()?.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+fn ask_for_health(host: &str, port: u16) -> std::io::Result<String> {
+    // Who listens on every address listens on this one.
+    let host = match host.trim_start_matches('[').trim_end_matches(']') {
+        "" | "0.0.0.0" => "127.0.0.1",
+        "::" => "::1",
+        host => host,
+    };
+    let address = (host, port).to_socket_addrs()?.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
     let mut connection = TcpStream::connect_timeout(&address, HEALTHCHECK_TIMEOUT)?;
     connection.set_read_timeout(Some(HEALTHCHECK_TIMEOUT))?;
     connection
