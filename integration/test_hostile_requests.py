@@ -317,6 +317,18 @@ def test_the_journal_is_nobody_elses_to_read(spawn_gateway, simulator):
         assert stat.S_IMODE(journal.stat().st_mode) == 0o700
 
 
+def test_who_has_a_key_learns_nothing_of_the_gateways_credentials(spawn_gateway):
+    config = model_list(deployment("my-claude", aws_profile_name="the-secret-profile"))
+    with spawn_gateway(config=config) as running:
+        answer = curl_json(f"{running.base}/model/my-claude/converse", running.generate_key(), CONVERSE)
+        assert answer.status == 500 and "administrator" in answer.json()["message"]
+        assert "the-secret-profile" not in answer.json()["message"]
+        assert answer.headers["x-amzn-requestid"] in answer.json()["message"]
+        told = curl_json(f"{running.base}/model/my-claude/converse", MASTER_KEY, CONVERSE)
+        assert "the-secret-profile" in told.json()["message"]
+        assert re.search(rf"{answer.headers['x-amzn-requestid']}: no AWS credentials: .*the-secret-profile", running.errors())
+
+
 def test_the_healthcheck_asks_where_the_configuration_says(spawn_gateway, tmp_path):
     config = tmp_path / "config.yaml"
     with spawn_gateway() as running:

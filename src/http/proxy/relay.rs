@@ -246,7 +246,25 @@ impl Attempts<'_> {
         if let Some(account) = &mut self.account {
             account.end(Ending::Failed);
         }
-        error
+        match error {
+            GatewayError::NoCredentials(reason) => self.without_credentials(reason),
+            error => error,
+        }
+    }
+
+    /// Where credentials were looked for is nothing for everybody's eyes: roles, profiles, what STS said.
+    fn without_credentials(&self, reason: String) -> GatewayError {
+        let id = self.admitted.id;
+        log::error!("request {id}: no AWS credentials: {reason}");
+        let is_administrator = self.admitted.caller.key().is_none();
+        GatewayError::NoCredentials(if is_administrator {
+            reason
+        } else {
+            format!(
+                "the gateway has no AWS credentials for this request; tell your administrator: its log says why, \
+                 under {id}"
+            )
+        })
     }
 }
 
