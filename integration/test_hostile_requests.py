@@ -317,6 +317,19 @@ def test_the_journal_is_nobody_elses_to_read(spawn_gateway, simulator):
         assert stat.S_IMODE(journal.stat().st_mode) == 0o700
 
 
+def test_an_open_gateway_takes_nothing_from_foreign_web_pages(spawn_gateway, simulator):
+    with spawn_gateway(config=model_list(deployment("my-claude")), master_key=None) as running:
+        url = f"{running.base}/model/my-claude/converse"
+        simple = ("-X", "POST", url, "-H", "Content-Type: text/plain", "--data-binary", CONVERSE.decode())
+        with simulator.recording() as upstream:
+            assert curl(*simple, "-H", "Origin: https://evil.example").status == 403
+            assert curl(*simple, "-H", "Sec-Fetch-Site: cross-site").status == 403
+            assert curl(f"{running.url}/v1/models", "-H", "Origin: null").status == 401
+            upstream.nothing()
+            assert curl(*simple).status == 200
+            assert curl(*simple, "-H", "Origin: http://localhost:3000").status == 200
+
+
 def test_who_has_a_key_learns_nothing_of_the_gateways_credentials(spawn_gateway):
     config = model_list(deployment("my-claude", aws_profile_name="the-secret-profile"))
     with spawn_gateway(config=config) as running:
