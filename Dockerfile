@@ -16,11 +16,12 @@ COPY --from=build /image/usr/local/bin/bedgate /usr/local/bin/bedgate
 COPY --from=build /image/etc-bedgate /etc/bedgate
 # The journal, the lock and SQLite. It must outlive the container: what is not yet in the database is here alone.
 COPY --from=build --chown=65532:65532 /image/data /data
-ENV BEDGATE_DATA_DIR=/data
+# Read by `serve` and by the health check, which must know where `serve` listens.
+ENV BEDGATE_CONFIG=/etc/bedgate BEDGATE_DATA_DIR=/data
 USER 65532:65532
 VOLUME /data
 EXPOSE 4000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["/usr/local/bin/bedgate", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/bedgate"]
 # No --host: without a master key bedgate listens on loopback only, and so is not open to the network by mistake.
-CMD ["serve", "--config", "/etc/bedgate"]
+CMD ["serve"]

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes src/operations.tsv: every Bedrock operation, read from the service models that botocore ships.
+"""Writes src/operations.tsv, every Bedrock operation, and src/domain/regions.tsv, every region of AWS, read from the
+data that botocore ships.
 
-    python3 integration/generate_operations.py            write the table
-    python3 integration/generate_operations.py --check    exit 1 if the checked-in table is not what would be written
+    python3 integration/generate_operations.py            write the tables
+    python3 integration/generate_operations.py --check    exit 1 if a checked-in table is not what would be written
 
 botocore is installed into a temporary virtual environment. What the models do not say (what a key may do by
 default, which strings name a model, the OpenAI and Anthropic paths) stands in the tables below; a new operation or
@@ -18,7 +19,9 @@ import tempfile
 import venv
 
 BOTOCORE_VERSION = "1.44.5"
-TABLE = pathlib.Path(__file__).resolve().parent.parent / "src" / "operations.tsv"
+# The day the version above was looked at.
+READ_ON = "2026-11-22"
+SOURCES = pathlib.Path(__file__).resolve().parent.parent / "src"
 COLUMNS = (
     "service operation method uri access request_stream response_stream target headers encoded_slashes path_model body_models"
 ).split()
@@ -40,7 +43,8 @@ SERVICES = (
 # retrieval  searches what is stored
 # read       looks at resources: Get*, List*
 # write      everything else: creates, changes, deletes, tags or buys something, starts a job that costs outside
-#            of a call, overwrites or destroys what others stored, moves money, or hands out credentials
+#            of a call, runs code or drives a browser under an execution role, overwrites or destroys what others
+#            stored, adds to what agents remember, moves money, or hands out credentials
 
 READING_PREFIXES = ("Get", "List")
 
@@ -48,15 +52,12 @@ INFERENCE = {
     "bedrock-runtime": "*",
     "bedrock-agent-runtime": """
         InvokeAgent InvokeFlow InvokeInlineAgent StartFlowExecution StopFlowExecution OptimizePrompt GenerateQuery
-        CreateSession GetSession ListSessions UpdateSession EndSession DeleteSession
+        CreateSession GetSession ListSessions UpdateSession EndSession
         CreateInvocation ListInvocations PutInvocationStep GetInvocationStep ListInvocationSteps
     """,
     "bedrock-agentcore": """
-        InvokeAgentRuntime InvokeAgentRuntimeCommand InvokeHarness GetAgentCard StopRuntimeSession Evaluate
-        StartBrowserSession GetBrowserSession ListBrowserSessions InvokeBrowser UpdateBrowserStream StopBrowserSession
-        StartCodeInterpreterSession GetCodeInterpreterSession ListCodeInterpreterSessions InvokeCodeInterpreter
-        StopCodeInterpreterSession
-        CreateEvent GetEvent ListEvents ListActors ListSessions IngestData BatchCreateMemoryRecords
+        InvokeAgentRuntime InvokeHarness GetAgentCard StopRuntimeSession Evaluate
+        GetEvent ListEvents ListActors ListSessions
     """,
     "bedrock-data-automation-runtime": "InvokeDataAutomation InvokeDataAutomationAsync GetDataAutomationStatus",
 }
@@ -130,21 +131,38 @@ EXTRAS = [
 
 
 def main():
+    tables = {"operations.tsv": table, "domain/regions.tsv": regions}
     if "--inside" in sys.argv:
-        sys.stdout.write(table())
+        sys.stdout.write(tables[sys.argv[-1]]())
         return 0
     with tempfile.TemporaryDirectory(prefix="bedgate-operations-") as folder:
         venv.create(folder, with_pip=True)
         python = os.path.join(folder, "bin", "python")
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, f"botocore=={BOTOCORE_VERSION}"], check=True)
-        written = subprocess.run([python, __file__, "--inside"], check=True, stdout=subprocess.PIPE).stdout
-    if "--check" in sys.argv:
-        same = TABLE.read_bytes() == written
-        print("src/operations.tsv is up to date" if same else "src/operations.tsv differs: run this script")
-        return 0 if same else 1
-    TABLE.write_bytes(written)
-    return 0
+        inside = [python, __file__, "--inside"]
+        written = {
+            name: subprocess.run([*inside, name], check=True, stdout=subprocess.PIPE).stdout for name in tables
+        }
+    if "--check" not in sys.argv:
+        for name, text in written.items():
+            (SOURCES / name).write_bytes(text)
+        return 0
+    stale = [name for name, text in written.items() if (SOURCES / name).read_bytes() != text]
+    print(f"run this script: src/{' and src/'.join(stale)} differ" if stale else "the tables are up to date")
+    return 1 if stale else 0
+
+
+def regions():
+    """The regions of each partition; a first line says from when."""
+    import botocore.session
+
+    partitions = botocore.session.get_session().get_component("data_loader").load_data("partitions")["partitions"]
+    lines = [f"# the regions of AWS in botocore {BOTOCORE_VERSION}, read on {READ_ON}"]
+    for partition in partitions:
+        is_region = re.compile(partition["regionRegex"]).match
+        lines += [f"{partition['id']}\t{region}" for region in sorted(partition["regions"]) if is_region(region)]
+    return "\n".join(lines) + "\n"
 
 
 def table():

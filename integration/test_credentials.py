@@ -7,6 +7,7 @@ import pytest
 
 from harness.asking import CONVERSE, deployment, model_list
 from harness.clients import curl_json
+from harness.gateway import MASTER_KEY
 from harness.simulator import ACCESS_KEY_ID, BEARER_TOKEN, SECRET_ACCESS_KEY, Simulator, fault
 
 NOVA = "amazon.nova-lite-v1:0"
@@ -126,11 +127,13 @@ def test_credentials_that_stay_expired_are_tried_only_twice(gateway, key, simula
     assert len([seen for seen in upstream.all() if seen.credential[3] == "bedrock"]) <= 2
 
 
-def test_without_credentials_a_500_in_aws_shape_says_where_they_were_looked_for(spawn_gateway, simulator):
+def test_without_credentials_a_500_in_aws_shape_tells_the_administrator_where_they_were_looked_for(
+    spawn_gateway, simulator
+):
     nothing = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
     with spawn_gateway(env=nothing) as running:
         with simulator.recording() as upstream:
-            answer = converse(running, running.generate_key(), NOVA)
+            answer = converse(running, MASTER_KEY, NOVA)
         upstream.nothing()
     assert answer.status == 500
     assert answer.headers["x-amzn-errortype"].startswith("InternalServerException")

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{self, HeaderMap};
 use arc_swap::ArcSwap;
 use subtle::ConstantTimeEq;
 
@@ -177,7 +177,7 @@ impl Authenticator {
     /// # Errors
     /// No key, an unknown key, or one that is blocked or expired.
     pub fn authenticate(&self, headers: &HeaderMap, now: UnixMicros) -> Result<Caller, GatewayError> {
-        let Some(master_key) = &self.master_key else { return Ok(Caller::Anonymous) };
+        let Some(master_key) = &self.master_key else { return anybody(headers) };
         match presented(headers, self.key_header_name.as_deref()) {
             None => Err(GatewayError::MissingKey),
             Some(Presented::Key(key)) => self.by_key(master_key, key, now),
@@ -196,15 +196,19 @@ impl Authenticator {
     pub fn claim<'r>(
         &self,
         headers: &HeaderMap,
+        query: &str,
         received: impl Fn() -> ReceivedHead<'r>,
         now: UnixMicros,
     ) -> Result<Claim, GatewayError> {
-        let Some(master_key) = &self.master_key else { return Ok(Claim::known(Caller::Anonymous)) };
-        match presented(headers, self.key_header_name.as_deref()) {
-            None if sigv4_inbound::is_presigned(received().query) => Err(GatewayError::IncompleteSignature(
+        // Beside a key, too: a query goes on to AWS as it is, and a signature must not.
+        if sigv4_inbound::is_presigned(query) {
+            return Err(GatewayError::IncompleteSignature(
                 "URLs with a signature in their query are not supported; sign in the Authorization header"
                     .into(),
-            )),
+            ));
+        }
+        let Some(master_key) = &self.master_key else { return anybody(headers).map(Claim::known) };
+        match presented(headers, self.key_header_name.as_deref()) {
             None => Err(GatewayError::MissingKey),
             Some(Presented::Key(key)) => self.by_key(master_key, key, now).map(Claim::known),
             Some(Presented::KeyAsAccessKeyId(key)) => {
@@ -258,6 +262,29 @@ impl Authenticator {
         let found = pair.and_then(|pair| Some((Arc::clone(&pair), self.keys.find(&pair.key_hash)?)));
         Claim::signed(signature, found, now)
     }
+}
+
+/// Anybody may call while no master key is set; but a web page that somebody on this machine looks at is not somebody: a
+/// browser lets any page send simple requests here, and says whose it is.
+fn anybody(headers: &HeaderMap) -> Result<Caller, GatewayError> {
+    let foreign_origin = headers.get_all(header::ORIGIN).any(|origin| !is_of_this_machine(origin.as_bytes()));
+    let is_cross_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
+    if foreign_origin || is_cross_site {
+        return Err(GatewayError::AccessDenied(
+            "while no master key is set (BEDGATE_MASTER_KEY), web pages from elsewhere may not call".into(),
+        ));
+    }
+    Ok(Caller::Anonymous)
+}
+
+fn is_of_this_machine(origin: &[u8]) -> bool {
+    let url = std::str::from_utf8(origin).ok().and_then(|origin| url::Url::parse(origin).ok());
+    url.is_some_and(|url| match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    })
 }
 
 /// The caller behind a key that may be used now.
@@ -353,5 +380,27 @@ mod tests {
     fn without_a_master_key_anybody_may_call() {
         let open = Authenticator::new(None, None, &AuthConfig::default(), Arc::default());
         assert_eq!(outcome(&open, &HeaderMap::new()), "Anonymous");
+    }
+
+    #[test]
+    fn without_a_master_key_web_pages_from_elsewhere_may_not_call() {
+        let open = Authenticator::new(None, None, &AuthConfig::default(), Arc::default());
+        let cases = [
+            ("origin", "http://localhost:3000", "Anonymous"),
+            ("origin", "http://127.0.0.1:4000", "Anonymous"),
+            ("origin", "http://[::1]:4000", "Anonymous"),
+            ("origin", "https://evil.example", "AccessDeniedException"),
+            ("origin", "http://localhost.evil.example", "AccessDeniedException"),
+            ("origin", "null", "AccessDeniedException"),
+            ("sec-fetch-site", "same-origin", "Anonymous"),
+            ("sec-fetch-site", "cross-site", "AccessDeniedException"),
+        ];
+        for (name, value, expected) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            assert_eq!(outcome(&open, &headers), expected, "{name}: {value}");
+            let claimed = open.claim(&headers, "", || unreachable!(), UnixMicros(0));
+            assert_eq!(claimed.is_ok(), expected == "Anonymous", "{name}: {value}");
+        }
     }
 }

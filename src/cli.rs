@@ -90,9 +90,15 @@ enum Command {
     },
     /// Ask a running gateway whether it is ready: exit 0 if it is.
     Healthcheck {
-        /// Port of the gateway.
-        #[arg(long, env = "BEDGATE_PORT", default_value_t = 4000)]
-        port: u16,
+        /// What the gateway was started with, to know where it listens [default: config/ if it exists]
+        #[arg(long, env = "BEDGATE_CONFIG")]
+        config: Option<PathBuf>,
+        /// Address of the gateway [default: what the configuration says]
+        #[arg(long)]
+        host: Option<String>,
+        /// Port of the gateway [default: what the configuration says, else 4000]
+        #[arg(long)]
+        port: Option<u16>,
     },
     /// Run the simulated Bedrock alone.
     #[command(hide = true)]
@@ -102,7 +108,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct ServeOptions {
     /// A YAML file, or a directory of YAML files [default: config/ if it exists]
-    #[arg(long)]
+    #[arg(long, env = "BEDGATE_CONFIG")]
     config: Option<PathBuf>,
     /// Address to listen on [default: 0.0.0.0, or 127.0.0.1 while no master key is set]
     #[arg(long)]
@@ -169,6 +175,7 @@ impl Cli {
             | Command::Migrate { config, .. }
             | Command::ImportLitellm { config, .. }
             | Command::Reprice { config, .. } => Some(config),
+            Command::Healthcheck { config, port: None, .. } => Some(config),
             Command::Demo { .. } | Command::Healthcheck { .. } | Command::Simulator(_) => None,
         };
         let mut environment = Environment::of_process();
@@ -225,7 +232,10 @@ impl Prepared {
                 telemetry::start(false);
                 in_system(demo::run(port, simulator_port))
             }
-            Command::Healthcheck { port } => health::check(port),
+            Command::Healthcheck { host, port, .. } => {
+                let host = host.or(config.server.host);
+                health::check(host.as_deref().unwrap_or_default(), port.unwrap_or(config.server.port))
+            }
             Command::Simulator(options) => simulate(options),
         }
     }

@@ -32,6 +32,7 @@ mod tree;
 mod weights;
 mod yaml;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 pub use auth::AuthConfig;
@@ -68,6 +69,8 @@ pub struct Config {
     /// `bedgate_settings.prices.tier_multipliers`: what service tiers cost as multiples of the default tier, where neither
     /// the list nor a deployment has a price or a multiplier of its own.
     pub tier_multipliers: Vec<TierMultiplier>,
+    /// The model names of each access group (`model_info.access_groups`), which model lists may name.
+    pub access_groups: HashMap<String, Vec<String>>,
     /// How requests find a deployment.
     pub routing: RoutingConfig,
     /// Regions, endpoints and the default credentials.
@@ -152,6 +155,7 @@ fn judge(
         master_key: general.master_key,
         database: general.database,
         deployments: deployments::read(model_list, credentials, &tier_multipliers, ctx),
+        access_groups: HashMap::new(),
         routing: RoutingConfig::read(
             top.section("router_settings", ctx),
             litellm,
@@ -181,7 +185,8 @@ fn judge(
     top.ignore_rest(ctx, |meant| SECTIONS.contains(&meant));
     if context.faults.is_empty() {
         let ignored = std::mem::take(&mut context.ignored);
-        Ok((Config { ignored, ..config }, context))
+        let access_groups = deployments::access_groups(&config.deployments);
+        Ok((Config { ignored, access_groups, ..config }, context))
     } else {
         Err(ConfigFaults(context.faults))
     }

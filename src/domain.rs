@@ -1,20 +1,24 @@
 //! The words of the domain as types that cannot be wrong: money, keys, regions, services, time.
 
 mod enforcement;
+mod partition;
 pub mod period;
 mod zone;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 pub use self::enforcement::Enforcement;
+pub use self::partition::{Partition, known_regions};
 pub use self::zone::Zone;
 
 /// An amount of money in billionths of a US dollar. The only money type inside bedgate; decimals appear
@@ -120,6 +124,27 @@ pub fn key_name(key: &str) -> String {
     format!("sk-...{}", last.into_iter().collect::<String>())
 }
 
+/// A path as it may be shown: a segment that holds what looks like a virtual key, encoded or not, is `sk-…`.
+#[must_use]
+pub fn mask_keys(path: &str) -> Cow<'_, str> {
+    if !path.split('/').any(holds_a_key) {
+        return Cow::Borrowed(path);
+    }
+    let masked: Vec<&str> =
+        path.split('/').map(|part| if holds_a_key(part) { "sk-…" } else { part }).collect();
+    Cow::Owned(masked.join("/"))
+}
+
+/// `sk-`, but not as the end of a word such as `task-`.
+fn holds_a_key(segment: &str) -> bool {
+    let decoded: Cow<'_, [u8]> = percent_decode_str(segment).into();
+    let starts_word = |at: usize| {
+        let before = at.checked_sub(1).and_then(|before| decoded.get(before));
+        before.is_none_or(|byte| !byte.is_ascii_alphanumeric())
+    };
+    memchr::memmem::find_iter(&decoded, b"sk-").any(starts_word)
+}
+
 /// A text that must never be printed: `Debug` and `Display` hide it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
@@ -181,19 +206,17 @@ impl Region {
         &self.0
     }
 
+    /// The partition it belongs to; `None` where it is written like no region of any.
+    #[must_use]
+    pub fn partition(&self) -> Option<&'static Partition> {
+        Partition::of_region(self.as_str())
+    }
+
     /// The DNS suffix of the region's partition.
     /// <https://docs.aws.amazon.com/general/latest/gr/rande.html>
     #[must_use]
     pub fn dns_suffix(&self) -> &'static str {
-        match self.as_str() {
-            r if r.starts_with("cn-") => "amazonaws.com.cn",
-            r if r.starts_with("us-iso-") => "c2s.ic.gov",
-            r if r.starts_with("us-isob-") => "sc2s.sgov.gov",
-            r if r.starts_with("eu-isoe-") => "cloud.adc-e.uk",
-            r if r.starts_with("us-isof-") => "csp.hci.ic.gov",
-            r if r.starts_with("eusc-") => "amazonaws.eu",
-            _ => "amazonaws.com",
-        }
+        self.partition().map_or("amazonaws.com", |partition| partition.dns_suffix)
     }
 }
 
@@ -294,5 +317,26 @@ impl Service {
     #[must_use]
     pub fn from_host_prefix(prefix: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|service| service.host_prefix() == prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_in_a_path_is_not_shown() {
+        let cases = [
+            ("/key/sk-1234567890abcdef/regenerate", "/key/sk-…/regenerate"),
+            ("/key/%73k-1234567890abcdef/regenerate", "/key/sk-…/regenerate"),
+            ("/key/sk%2D1234567890abcdef", "/key/sk-…"),
+            ("/x/Bearer%20sk-1234/y", "/x/sk-…/y"),
+            ("/bedrock/model/task-model/converse", "/bedrock/model/task-model/converse"),
+            ("/bedrock/model/disk-sk/converse", "/bedrock/model/disk-sk/converse"),
+            ("", ""),
+        ];
+        for (path, shown) in cases {
+            assert_eq!(mask_keys(path), shown);
+        }
     }
 }

@@ -220,7 +220,8 @@ impl Journal {
     pub fn set_aside(&self, lines: &str) -> io::Result<()> {
         use std::io::Write as _;
         let path = self.dir().join(format!("rejected-{:020}.jsonl", self.shared.run));
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = data_dir::for_the_owner_alone(options.create(true).append(true)).open(path)?;
         file.write_all(lines.as_bytes())?;
         file.sync_data()?;
         self.shared.space.written(lines.len() as u64);

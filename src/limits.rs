@@ -11,9 +11,11 @@ mod responses;
 mod seating;
 mod table;
 
-pub use access::{may_use_any, may_use_model, require_model, require_operation, wildcard_matches};
+pub use access::{
+    ModelNames, is_restriction, may_use_any, require_model, require_operation, wildcard_matches,
+};
 pub use admission::{Admission, PossibleCost};
-pub use buffer::{BufferBudget, BufferedBytes};
+pub use buffer::{BufferBudget, BufferIsFull, BufferedBytes, Holder};
 pub use holders::HolderDirectory;
 pub use responses::ResponseOwners;
 pub use seating::Request;

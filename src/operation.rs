@@ -216,10 +216,11 @@ pub fn resolve<'p>(request: &RequestLine<'p>) -> Result<Call<'p>, Unresolved> {
 }
 
 /// Finds the operation a request calls at the endpoint of one service. One that the table does not know passes too,
-/// as [`UNKNOWN`](Operation::is_unknown) and with [`Access::Write`], since nobody has looked at what it does.
+/// as [`UNKNOWN`](Operation::is_unknown) and with [`Access::Write`], since nobody has looked at what it does; but not one
+/// that could be a known one written in another way, nor one that names a model where the table cannot see it.
 ///
 /// # Errors
-/// [`Unresolved::UnsafePath`].
+/// [`Unresolved`] says why not.
 pub fn resolve_at<'p>(service: Service, request: &RequestLine<'p>) -> Result<Call<'p>, Unresolved> {
     path::check(request.path)?;
     let of_service = |operation: &&'static Operation| operation.service == service;
@@ -235,10 +236,19 @@ pub fn resolve_at<'p>(service: Service, request: &RequestLine<'p>) -> Result<Cal
             routes::by_path(request.method, path).and_then(|found| found.operations().find(of_service))
         }
     };
-    match known.or_else(|| table::unknown(service)) {
+    if known.is_none() {
+        path::check_plain(request.path)?;
+    }
+    let is_new = || !names_a_model(service, request.path) && !routes::is_known_but_for_a_slash(request);
+    match known.or_else(|| table::unknown(service).filter(|_| is_new())) {
         Some(operation) => Ok(Call { service, operation, model: None }),
         None => Err(routes::explain(request)),
     }
+}
+
+/// Whether a path has the form of those that run the model they name.
+fn names_a_model(service: Service, path: &str) -> bool {
+    service == Service::BedrockRuntime && path.split('/').nth(1) == Some("model")
 }
 
 /// bedrock-mantle serves OpenAI's paths with and without `/openai` in front, and Anthropic's.

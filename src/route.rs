@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix::{Actor, Addr, Context, Handler, Message, MessageResult};
 
-use crate::domain::{Region, Service, UnixMicros};
+use crate::domain::{Service, UnixMicros};
 
 mod balance;
 mod deployments;
@@ -13,7 +13,7 @@ mod regions;
 
 pub use balance::{Health, Tried};
 pub use deployments::{Deployment, Endpoint, RouteTable};
-pub use regions::{region_in_path, region_of_scope};
+pub use regions::{NamedRegion, region_in_path, region_of_scope};
 
 /// What the Router is asked: the next deployment for a call.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Question {
     /// The service whose endpoint is needed.
     pub service: Service,
     /// The region that the request itself names, for calls that no entry of the configuration serves.
-    pub region: Option<Region>,
+    pub region: Option<NamedRegion>,
     /// Deployments already tried for this call.
     pub tried: Tried,
     /// Now.
@@ -47,9 +47,12 @@ pub enum RouteError {
     /// The name is not configured, and unlisted models may not pass.
     #[error("no model named {0:?} is configured here; GET /v1/models lists those you may use")]
     UnknownModel(String),
-    /// The request names a region, and requests have named as many as may be.
-    #[error("{0} is one AWS region too many for this gateway; requests have named all that it keeps already")]
-    TooManyRegions(Region),
+    /// The request names a region that is not known, or another partition's.
+    #[error(
+        "the region {0:?} that the request names is not one that this gateway calls; if it is right, ask your \
+         administrator to name it (bedgate_settings.aws.further_regions)"
+    )]
+    ForeignRegion(String),
     /// Every deployment of the name was tried.
     #[error("every deployment of the model was tried")]
     NoneLeft,

@@ -109,7 +109,7 @@ impl Application {
             keys,
             routes: Arc::new(routes),
             ledger,
-            buffer: BufferBudget::new(config.limits.max_buffered_bytes),
+            buffer: BufferBudget::new(&config.limits),
             prices: PriceBook::builtin(),
             metrics,
             limits,

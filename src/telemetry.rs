@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use crate::config::AccessLog;
+use crate::domain::mask_keys;
 
 /// The log target of access lines: `RUST_LOG=bedgate::access=off` silences just them.
 pub const ACCESS: &str = "bedgate::access";
@@ -69,6 +70,7 @@ pub fn access(mode: AccessLog, line: &AccessLine<'_>) {
         latency_us,
         cost,
     } = line;
+    let path = &*mask_keys(path);
     let cost_text = cost.as_deref().unwrap_or("unknown");
     match mode {
         AccessLog::Off => {}

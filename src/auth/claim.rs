@@ -68,6 +68,19 @@ impl Claim {
         }
     }
 
+    /// How much of a body may be read to prove the claim, where it is of no use: the key is blocked or has expired. Who
+    /// holds the secret is told so, if the body is of a common size.
+    #[must_use]
+    pub fn max_useless_body(&self) -> Option<usize> {
+        match &self.0 {
+            State::Known { .. } => None,
+            State::AwaitsBody(awaiting) => {
+                let is_usable = usable(Arc::clone(&awaiting.record), awaiting.now).is_ok();
+                (!is_usable).then_some(MAX_USELESS_BODY)
+            }
+        }
+    }
+
     /// The caller, once the body has this SHA-256 (lower-case hexadecimal).
     ///
     /// # Errors
@@ -89,6 +102,9 @@ impl Claim {
         }
     }
 }
+
+/// See [`Claim::max_useless_body`]; in bytes.
+const MAX_USELESS_BODY: usize = 64 << 10;
 
 /// SHA-256 of nothing.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

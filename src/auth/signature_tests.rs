@@ -72,7 +72,7 @@ fn received(headers: &HeaderMap) -> ReceivedHead<'_> {
 fn outcome(authenticator: &Authenticator, headers: &HeaderMap, body: &str) -> (String, String) {
     let name =
         |caller: &Caller| caller.key().map_or_else(|| format!("{caller:?}"), |key| key.key_name.clone());
-    match authenticator.claim(headers, || received(headers), NOW) {
+    match authenticator.claim(headers, "", || received(headers), NOW) {
         Err(error) => (error.error_type().to_owned(), String::new()),
         Ok(claim) => {
             let first = claim.caller().map_or_else(|| "later".to_owned(), name);
@@ -114,6 +114,12 @@ fn a_blocked_key_is_refused_to_the_holder_of_the_secret_and_to_nobody_else_told(
     let outcome = |secret| outcome(&blocked, &signed(ID, secret, &[]), BODY).1;
     assert_eq!(outcome("the secret"), "AccessDeniedException");
     assert_eq!(outcome("a wrong one"), "InvalidSignatureException");
+    let claim = |authenticator: &Authenticator| {
+        let headers = signed(ID, "the secret", &[]);
+        authenticator.claim(&headers, "", || received(&headers), NOW).unwrap().max_useless_body()
+    };
+    assert_eq!(claim(&blocked), Some(64 << 10));
+    assert_eq!(claim(&authenticator(alice(), &AuthConfig::default())), None);
 }
 
 #[test]
@@ -151,9 +157,17 @@ fn two_authorizations_and_signatures_on_the_gateways_own_paths_are_refused() {
 fn a_presigned_url_is_told_what_to_do() {
     let authenticator = authenticator(alice(), &AuthConfig::default());
     let headers = HeaderMap::new();
-    let presigned = || ReceivedHead { query: "X-Amz-Algorithm=x&X-Amz-Signature=00", ..received(&headers) };
-    let refused = authenticator.claim(&headers, presigned, NOW);
-    assert!(matches!(refused, Err(GatewayError::IncompleteSignature(_))), "{refused:?}");
-    let refused = authenticator.claim(&headers, || received(&headers), NOW);
+    let mut with_a_key = HeaderMap::new();
+    with_a_key
+        .insert(HeaderName::from_static("authorization"), HeaderValue::from_static("Bearer sk-alice-0001"));
+    for headers in [&headers, &with_a_key] {
+        for query in
+            ["X-Amz-Algorithm=x&X-Amz-Signature=00", "a=b&x-amz%2Dcredential=c", "X-Amz-Security-Token="]
+        {
+            let refused = authenticator.claim(headers, query, || received(headers), NOW);
+            assert!(matches!(refused, Err(GatewayError::IncompleteSignature(_))), "{query} {refused:?}");
+        }
+    }
+    let refused = authenticator.claim(&headers, "", || received(&headers), NOW);
     assert!(matches!(refused, Err(GatewayError::MissingKey)));
 }

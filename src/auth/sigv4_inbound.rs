@@ -143,7 +143,7 @@ pub(super) fn is_presigned(query: &str) -> bool {
     let mut names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
     names.any(|name| {
         let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-        ["X-Amz-Signature", "X-Amz-Algorithm", "X-Amz-Credential"]
+        ["X-Amz-Signature", "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Security-Token"]
             .iter()
             .any(|known| decoded.eq_ignore_ascii_case(known))
     })

@@ -1,7 +1,7 @@
 //! `bedgate healthcheck`: asks the gateway on this machine whether it is ready, for containers that have no curl.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, TcpStream, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,16 @@ const MAX_ANSWER: u64 = 64 << 10;
 const REQUEST: &[u8] = b"GET /health/readiness HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
 /// Asks in plain HTTP, and over TLS where the port does not answer that: exit 0 if the gateway is ready.
-pub(super) fn check(port: u16) -> ExitCode {
-    let answer = ask_plainly(port);
+pub(super) fn check(host: &str, port: u16) -> ExitCode {
+    // Who listens on every address listens on this one.
+    let host = match host.trim_start_matches('[').trim_end_matches(']') {
+        "" | "0.0.0.0" => "127.0.0.1",
+        "::" => "::1",
+        host => host,
+    };
+    let answer = ask_plainly(host, port);
     let speaks_http = answer.as_ref().is_ok_and(|head| head.starts_with("HTTP/1.1 "));
-    let answer = if speaks_http { answer } else { ask_over_tls(port).or(answer) };
+    let answer = if speaks_http { answer } else { ask_over_tls(host, port).or(answer) };
     match answer {
         Ok(head) if head.starts_with("HTTP/1.1 200") => ExitCode::SUCCESS,
         Ok(head) => {
@@ -35,11 +41,11 @@ pub(super) fn check(port: u16) -> ExitCode {
     }
 }
 
-fn ask_plainly(port: u16) -> std::io::Result<String> {
-    ask(connect(port)?)
+fn ask_plainly(host: &str, port: u16) -> std::io::Result<String> {
+    ask(connect(host, port)?)
 }
 
-fn ask_over_tls(port: u16) -> std::io::Result<String> {
+fn ask_over_tls(host: &str, port: u16) -> std::io::Result<String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -49,11 +55,12 @@ fn ask_over_tls(port: u16) -> std::io::Result<String> {
         .with_no_client_auth();
     let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
     let session = rustls::ClientConnection::new(Arc::new(config), name).map_err(std::io::Error::other)?;
-    ask(rustls::StreamOwned::new(session, connect(port)?))
+    ask(rustls::StreamOwned::new(session, connect(host, port)?))
 }
 
-fn connect(port: u16) -> std::io::Result<TcpStream> {
-    let connection = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), TIMEOUT)?;
+fn connect(host: &str, port: u16) -> std::io::Result<TcpStream> {
+    let address = (host, port).to_socket_addrs()?.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+    let connection = TcpStream::connect_timeout(&address, TIMEOUT)?;
     connection.set_read_timeout(Some(TIMEOUT))?;
     connection.set_write_timeout(Some(TIMEOUT))?;
     Ok(connection)

@@ -19,6 +19,9 @@ use crate::domain::{Region, Service};
 pub struct AwsConfig {
     /// `AWS_REGION_NAME` > `AWS_REGION` > `AWS_DEFAULT_REGION` > `us-west-2`.
     pub default_region: Region,
+    /// `further_regions`. Regions that ARNs in requests may name beside those that bedgate knows and those of `model_list`:
+    /// for regions that AWS opened later. They must be of the default region's partition.
+    pub further_regions: Vec<Region>,
     /// `AWS_ENDPOINT_URL`.
     pub endpoint_url: Option<Url>,
     /// `AWS_ENDPOINT_URL_<SERVICE>` (and `AWS_BEDROCK_RUNTIME_ENDPOINT`).
@@ -53,6 +56,7 @@ impl Default for AwsConfig {
         let default_region = DEFAULT_REGION.parse().expect("the default region is a region");
         Self {
             default_region,
+            further_regions: Vec::new(),
             endpoint_url: None,
             endpoint_urls: HashMap::new(),
             sts_endpoint_url: None,
@@ -70,6 +74,9 @@ impl Default for AwsConfig {
 impl AwsConfig {
     pub(super) fn read(mut section: Section<'_>, ctx: &mut Context) -> Self {
         let default = Self::default();
+        let further_regions = section.take("further_regions", ctx);
+        let further_regions =
+            ctx.elements(further_regions).into_iter().filter_map(|node| ctx.read(node)).collect();
         let use_fips = section.get("use_fips", ctx);
         let use_dualstack = section.get("use_dualstack", ctx);
         let max_connections = section.get::<Positive>("max_connections", ctx);
@@ -82,6 +89,7 @@ impl AwsConfig {
             .and_then(|name| ctx.variable(name));
         Self {
             default_region: region.unwrap_or(default.default_region),
+            further_regions,
             endpoint_url: ctx.variable("AWS_ENDPOINT_URL"),
             endpoint_urls: endpoint_urls(ctx),
             sts_endpoint_url: ctx.variable("AWS_ENDPOINT_URL_STS"),

@@ -89,6 +89,18 @@ pub(super) fn read(
     read.into_iter().map(|entry| with_general(entry.deployment)).collect()
 }
 
+/// The names of each group that entries say they are of: `model_info.access_groups`.
+pub(super) fn access_groups(deployments: &[DeploymentConfig]) -> HashMap<String, Vec<String>> {
+    let mut groups: HashMap<String, Vec<String>> = HashMap::new();
+    for deployment in deployments {
+        let named = deployment.model_info.get("access_groups").and_then(|groups| groups.as_array());
+        for group in named.into_iter().flatten().filter_map(|group| group.as_str()) {
+            groups.entry(group.to_owned()).or_default().push(deployment.model_name.clone());
+        }
+    }
+    groups
+}
+
 /// A deployment and what is still to be settled among its kind.
 struct Entry {
     place: Place,

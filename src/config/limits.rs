@@ -39,6 +39,13 @@ pub struct LimitsConfig {
     /// `max_buffered`. Request bytes held by all requests together; beyond it requests are answered 503. Memory
     /// stays below this and what streams need.
     pub max_buffered_bytes: usize,
+    /// `max_buffered_per_key`. Those held by all requests of one key together, so that one key cannot use up
+    /// `max_buffered`; beyond it that key's requests are answered 503.
+    pub max_buffered_per_key_bytes: usize,
+    /// `max_buffered_unproven`. Those held by all requests together whose AWS signature can be checked only when the
+    /// whole body is there (no `x-amz-content-sha256`; boto3 sends none): whoever knows an access key id can send
+    /// them, and has to prove nothing before. Beyond it such requests are answered 503.
+    pub max_buffered_unproven_bytes: usize,
     /// `max_inspected`. Response bytes inspected for usage per response; beyond it the event says `usage
     /// unknown`. Concerns responses that are one JSON document (images, embeddings); streams need far less.
     pub max_inspected_bytes: usize,
@@ -62,6 +69,8 @@ impl Default for LimitsConfig {
         Self {
             max_body_bytes: 25 << 20,
             max_buffered_bytes: 512 << 20,
+            max_buffered_per_key_bytes: 256 << 20,
+            max_buffered_unproven_bytes: 128 << 20,
             max_inspected_bytes: 32 << 20,
             max_journal_bytes: 10 << 30,
             when_journal_full: WhenJournalFull::Refuse,
@@ -81,8 +90,9 @@ impl LimitsConfig {
     ) -> Self {
         let default = Self::default();
         let mut size = |key: &'static str| section.get::<Bytes>(key, ctx).map(|bytes| bytes.0);
-        let (max_body, max_buffered, max_inspected) =
-            (size("max_body"), size("max_buffered"), size("max_inspected"));
+        let (max_body, max_buffered) = (size("max_body"), size("max_buffered"));
+        let (per_key, unproven) = (size("max_buffered_per_key"), size("max_buffered_unproven"));
+        let max_inspected = size("max_inspected");
         let (max_journal, drain_bytes) = (size("max_journal"), size("drain_bytes"));
         let when_journal_full = section.get("when_journal_full", ctx).unwrap_or_default();
         let drain_timeout = section.get("drain_timeout", ctx);
@@ -96,9 +106,15 @@ impl LimitsConfig {
         let in_memory = |bytes: Option<u64>, default: usize| {
             bytes.map_or(default, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
         };
+        let max_body_bytes = in_memory(max_body.or(request_size), default.max_body_bytes);
+        let max_buffered_bytes = in_memory(max_buffered, default.max_buffered_bytes);
+        // Parts of a small whole are small, but let one body in.
+        let part = |part: usize| part.min(max_buffered_bytes).max(max_body_bytes);
         let limits = Self {
-            max_body_bytes: in_memory(max_body.or(request_size), default.max_body_bytes),
-            max_buffered_bytes: in_memory(max_buffered, default.max_buffered_bytes),
+            max_body_bytes,
+            max_buffered_bytes,
+            max_buffered_per_key_bytes: in_memory(per_key, part(default.max_buffered_per_key_bytes)),
+            max_buffered_unproven_bytes: in_memory(unproven, part(default.max_buffered_unproven_bytes)),
             max_inspected_bytes: in_memory(max_inspected, default.max_inspected_bytes),
             max_journal_bytes: max_journal.unwrap_or(default.max_journal_bytes),
             when_journal_full,
@@ -106,9 +122,15 @@ impl LimitsConfig {
             drain_bytes: drain_bytes.unwrap_or(default.drain_bytes),
             body_timeout: body_timeout.map_or(default.body_timeout, |timeout| timeout.0),
         };
-        if limits.max_buffered_bytes < limits.max_body_bytes {
-            let problem = "is below the largest request body; raise it, or lower max_body";
-            ctx.fault(&section.place.key("max_buffered"), problem);
+        for (key, bytes) in [
+            ("max_buffered", limits.max_buffered_bytes),
+            ("max_buffered_per_key", limits.max_buffered_per_key_bytes),
+            ("max_buffered_unproven", limits.max_buffered_unproven_bytes),
+        ] {
+            if bytes < limits.max_body_bytes {
+                let problem = "is below the largest request body; raise it, or lower max_body";
+                ctx.fault(&section.place.key(key), problem);
+            }
         }
         let least = least_bytes(workers);
         if limits.max_journal_bytes < least {

@@ -598,9 +598,9 @@ bedgate_settings:
   server: {host: 10.0.0.1, port: 80, data_dir: /d, workers: 3, keep_alive: 2m, client_write_timeout: 7, lame_duck: 0, shutdown_grace: 1h,
     tls_cert: /c.pem, tls_key: /k.pem, tls_port: 443,
     http2: {max_concurrent_streams: 8, max_header_list: 9KiB, stream_window: 70000, connection_window: 1MiB, ping_interval: 11, ping_timeout: 12}}
-  limits: {max_body: 1MiB, max_buffered: 2MiB, max_inspected: 3MiB, max_journal: 4MiB, when_journal_full: serve, drain_timeout: 0, drain_bytes: 5MiB, body_timeout: 6}
+  limits: {max_body: 1MiB, max_buffered: 2MiB, max_buffered_per_key: 1100KiB, max_buffered_unproven: 1200KiB, max_inspected: 3MiB, max_journal: 4MiB, when_journal_full: serve, drain_timeout: 0, drain_bytes: 5MiB, body_timeout: 6}
   routing: {allow_unlisted_models: false}
-  aws: {use_fips: true, use_dualstack: yes, max_connections: 7, connect_timeout: 800ms, keep_alive: 9}
+  aws: {further_regions: [us-west-9], use_fips: true, use_dualstack: yes, max_connections: 7, connect_timeout: 800ms, keep_alive: 9}
 ",
             &[],
         );
@@ -628,6 +628,8 @@ bedgate_settings:
             limits: LimitsConfig {
                 max_body_bytes: 1 << 20,
                 max_buffered_bytes: 2 << 20,
+                max_buffered_per_key_bytes: 1100 << 10,
+                max_buffered_unproven_bytes: 1200 << 10,
                 max_inspected_bytes: 3 << 20,
                 max_journal_bytes: 4 << 20,
                 when_journal_full: WhenJournalFull::Serve,
@@ -637,6 +639,7 @@ bedgate_settings:
             },
             routing: RoutingConfig { allow_unlisted_models: false, ..RoutingConfig::default() },
             aws: AwsConfig {
+                further_regions: vec!["us-west-9".parse().unwrap()],
                 use_fips: true,
                 use_dualstack: true,
                 max_connections: 7,
@@ -872,7 +875,7 @@ bedgate_settings:
           config.yaml: bedgate_settings.aws.max_connections: expected a whole number from 1, found "0"
           environment: AWS_REGION: expected an AWS region such as us-west-2, found "Mars"
           config.yaml: bedgate_settings.limits.max_buffered: is below the largest request body; raise it, or lower max_body
-          config.yaml: bedgate_settings.limits.colour: is not a setting of bedgate; the settings here are max_body, max_buffered, max_inspected, max_journal, drain_bytes, when_journal_full, drain_timeout, body_timeout
+          config.yaml: bedgate_settings.limits.colour: is not a setting of bedgate; the settings here are max_body, max_buffered, max_buffered_per_key, max_buffered_unproven, max_inspected, max_journal, drain_bytes, when_journal_full, drain_timeout, body_timeout
           config.yaml: bedgate_settings.acces_log: is not a setting of bedgate; did you mean access_log?
           config.yaml: router_setings: is not a known setting; did you mean router_settings?
         "#);

@@ -10,7 +10,7 @@ use super::admin::AdminError;
 use super::{Shared, Worker};
 use crate::auth::Caller;
 use crate::domain::UnixMicros;
-use crate::limits::may_use_model;
+use crate::limits::{self, ModelNames};
 
 /// LiteLLM gives every model this time of creation; clients compare nothing with it.
 const MODEL_CREATED: u64 = 1_677_610_602;
@@ -90,7 +90,7 @@ async fn models(request: HttpRequest, worker: web::Data<Worker>) -> Result<HttpR
         .routes
         .names()
         .into_iter()
-        .filter(|name| may_use(&caller, name))
+        .filter(|name| may_use(&worker.shared, &caller, name))
         .map(|name| json!({ "id": name, "object": "model", "created": MODEL_CREATED, "owned_by": "openai" }))
         .collect();
     Ok(HttpResponse::Ok().json(json!({ "data": list, "object": "list" })))
@@ -100,7 +100,8 @@ async fn models(request: HttpRequest, worker: web::Data<Worker>) -> Result<HttpR
 async fn model_info(request: HttpRequest, worker: web::Data<Worker>) -> Result<HttpResponse, AdminError> {
     let shared = &worker.shared;
     let caller = shared.authenticator.authenticate(request.headers(), UnixMicros::now())?;
-    let entries = shared.config.deployments.iter().filter(|entry| may_use(&caller, &entry.model_name));
+    let entries =
+        shared.config.deployments.iter().filter(|entry| may_use(shared, &caller, &entry.model_name));
     let list: Vec<Value> = entries
         .map(|entry| {
             let region = entry.region.as_ref().unwrap_or(&shared.config.aws.default_region).to_string();
@@ -119,8 +120,12 @@ async fn model_info(request: HttpRequest, worker: web::Data<Worker>) -> Result<H
     Ok(HttpResponse::Ok().json(json!({ "data": list })))
 }
 
-fn may_use(caller: &Caller, name: &str) -> bool {
-    caller.key().is_none_or(|key| may_use_model(key, name))
+/// The key may use the model, and so may its team.
+fn may_use(shared: &Shared, caller: &Caller, name: &str) -> bool {
+    let names = ModelNames::of(&shared.config);
+    limits::require_model(caller, name, names)
+        .and_then(|()| shared.limits.require_team_model(caller, name, names))
+        .is_ok()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "JSON numbers are doubles")]

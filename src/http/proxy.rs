@@ -14,7 +14,7 @@ use super::unread::with_unread;
 use crate::auth::Caller;
 use crate::domain::{EventId, UnixMicros};
 use crate::error::{ErrorShape, GatewayError};
-use crate::limits;
+use crate::limits::{self, ModelNames};
 use crate::metrics::ErrorLabels;
 use crate::operation::body_member::top_level_string_span;
 use crate::operation::{self, Call, RequestLine, Unresolved};
@@ -85,11 +85,13 @@ async fn serve(
     now: UnixMicros,
 ) -> Result<HttpResponse, GatewayError> {
     let full_path = request.uri().path();
-    let address = Address::of(full_path).ok_or_else(|| not_served(request))?;
+    let address = Address::of(full_path).ok_or_else(not_served)?;
     refuse_websocket(request)?;
     let path = address.path.as_ref();
     let call = address.resolve(&request_line(request, path))?;
-    let claim = worker.shared.authenticator.claim(request.headers(), || received::head(request), now)?;
+    let query = request.uri().query().unwrap_or_default();
+    let received = || received::head(request);
+    let claim = worker.shared.authenticator.claim(request.headers(), query, received, now)?;
     let mut model: Option<Arc<str>> = call.model.map(|model| model.name().as_ref().into());
     let is_charged = !limits::cost_bound::is_free(call.service, call.operation.name);
     let admit = async |caller: &Caller, model: Option<&str>| {
@@ -106,8 +108,9 @@ async fn serve(
         }
     }
     let place = worker.accounts.place().map_err(|_| journal_is_full())?;
-    let body = body::read(request, payload, worker).await?;
+    let mut body = body::read(request, payload, worker, &claim).await?;
     let caller = claim.settle(&body.sha256)?;
+    body.belongs_to(&caller)?;
     require_access(worker, &caller, &call, full_path, model.as_deref())?;
     let user_header = worker.shared.config.budgets.user_header_name.as_deref();
     let mut attribution = Attribution::of(request.headers(), &caller, user_header);
@@ -156,6 +159,11 @@ fn require_access(
     model: Option<&str>,
 ) -> Result<(), GatewayError> {
     limits::require_operation(caller, call.operation, full_path)?;
+    if call.operation.is_unknown() && worker.shared.limits.is_restricted(caller) {
+        let reason =
+            "this key is limited to some models, and bedgate does not know which this operation would run";
+        return Err(GatewayError::AccessDenied(reason.to_owned()));
+    }
     if call.operation.event_stream_in() {
         let name = call.operation.name;
         let reason = format!("{name} streams both ways over HTTP/2, which this gateway does not speak yet");
@@ -164,22 +172,24 @@ fn require_access(
     model.map_or(Ok(()), |model| require_model(worker, caller, model))
 }
 
-fn not_served(request: &HttpRequest) -> GatewayError {
+/// The path is not repeated: it may be a key endpoint's, asked in a wrong way, and hold a key.
+fn not_served() -> GatewayError {
     let bases =
         "Bedrock is served under /bedrock, each service also under its own name, such as /bedrock-agent";
-    let shortened = |text: &str| text.chars().filter(|c| !c.is_control()).take(100).collect();
     GatewayError::NoOperation(Unresolved::NoSuchOperation {
-        method: shortened(request.method().as_str()),
-        path: shortened(request.uri().path()),
+        method: "at".to_owned(),
+        path: "this path".to_owned(),
         hint: bases.to_owned(),
     })
 }
 
-/// What follows the head of such a request is no body, and has no end.
+/// The body of a request that asks for websockets has no end, whatever its head says of its length.
 fn refuse_websocket(request: &HttpRequest) -> Result<(), GatewayError> {
-    let asked = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
-    if asked.is_some_and(|protocol| protocol.trim().eq_ignore_ascii_case("websocket")) {
-        return Err(GatewayError::Validation("this gateway does not speak WebSocket".into()));
+    let is_websocket =
+        |value: &header::HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
+    if request.headers().get_all(header::UPGRADE).any(is_websocket) {
+        let reason = "the gateway speaks no websockets; send the request without its Upgrade header";
+        return Err(GatewayError::Validation(reason.to_owned()));
     }
     Ok(())
 }
@@ -220,11 +230,7 @@ fn require_models_in_body(
     call: &Call<'_>,
     body: &Body,
 ) -> Result<(), GatewayError> {
-    let is_restricted = caller.key().is_some_and(|key| {
-        let team = worker.shared.limits.team_of(key);
-        !key.models.is_empty() || team.is_some_and(|team| !team.models.is_empty())
-    });
-    if !is_restricted || !call.operation.names_models_in_body() {
+    if !worker.shared.limits.is_restricted(caller) || !call.operation.names_models_in_body() {
         return Ok(());
     }
     let named = operation::body_models::models_in_body(call.operation, &body.bytes).map_err(|error| {
@@ -254,8 +260,9 @@ async fn require_response(
 
 /// The key may use the model, and so may its team.
 fn require_model(worker: &Worker, caller: &Caller, model: &str) -> Result<(), GatewayError> {
-    limits::require_model(caller, model)?;
-    worker.shared.limits.require_team_model(caller, model)
+    let names = ModelNames::of(&worker.shared.config);
+    limits::require_model(caller, model, names)?;
+    worker.shared.limits.require_team_model(caller, model, names)
 }
 
 /// bedgate's own answer, counted and logged.
@@ -272,13 +279,15 @@ fn refuse(
     let labels = ErrorLabels { error_type: error.error_type() };
     worker.shared.metrics.gateway_errors.get_or_create(&labels).inc();
     let id = id.to_string();
-    let shape = Address::of(request.uri().path()).map_or(ErrorShape::Aws, |address| address.errors);
+    let full_path = request.uri().path();
+    let address = Address::of(full_path);
+    let shape = address.as_ref().map_or(ErrorShape::Aws, |address| address.errors);
     let answer = error.answer(&id, shape);
     let line = AccessLine {
         id: &id,
         caller: "-",
         method: request.method().as_str(),
-        path: request.uri().path(),
+        path: address.map_or("-", |_| full_path),
         operation: error.error_type(),
         status: answer.status().as_u16(),
         outcome: "refused",

@@ -1,6 +1,6 @@
 //! The data directory: locked by one process, so that two gateways never ship the same journal.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +38,30 @@ pub enum DataDirError {
     },
 }
 
+/// Files made so are nobody else's to read: the journal tells who called what.
+pub(super) fn for_the_owner_alone(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+/// Makes a directory, and what is missing above it, for the owner alone; one that was made before bedgate did so, too.
+fn make_private_dir(path: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+        builder.mode(0o700).create(path)?;
+        if std::fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+            let _of_another_owner = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700));
+        }
+        Ok(())
+    }
+    #[cfg(not(unix))]
+    builder.create(path)
+}
+
 impl DataDir {
     /// Makes the directory where it is missing, and locks it.
     ///
@@ -45,14 +69,10 @@ impl DataDir {
     /// [`DataDirError::InUse`] when another process has it, [`DataDirError::Unusable`] when it cannot be written.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let unusable = |source| DataDirError::Unusable { path: path.to_owned(), source };
-        std::fs::create_dir_all(path.join("journal")).map_err(unusable)?;
-        let mut lock = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path.join("lock"))
-            .map_err(unusable)?;
+        make_private_dir(&path.join("journal")).map_err(unusable)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut lock = for_the_owner_alone(&mut options).open(path.join("lock")).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

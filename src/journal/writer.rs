@@ -106,7 +106,9 @@ impl JournalWriter {
         let id = SegmentId { writer: self.id, sequence: self.next_sequence };
         self.next_sequence = self.next_sequence.saturating_add(1);
         let path = self.journal.dir().join(id.file_name());
-        let mut file = OpenOptions::new().read(true).append(true).create_new(true).open(&path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create_new(true);
+        let mut file = super::data_dir::for_the_owner_alone(&mut options).open(&path)?;
         if let Err(error) = file.write_all(&header()) {
             let _nothing_in_it = std::fs::remove_file(&path);
             return Err(error);

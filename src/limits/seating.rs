@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::access::may_use_any;
+use super::access::{ModelNames, is_restriction, may_use_any};
 use super::admission::{Admission, Seat};
 use super::rate::RateTerms;
 use super::table::{LimitTable, Subject, rate_terms};
@@ -107,6 +107,14 @@ impl LimitTable {
         self.holders.find(HolderKind::Team, key.team_id.as_deref()?)
     }
 
+    /// Whether the caller's key, or its team, may use some models only.
+    #[must_use]
+    pub fn is_restricted(&self, caller: &Caller) -> bool {
+        caller.key().is_some_and(|key| {
+            is_restriction(&key.models) || self.team_of(key).is_some_and(|team| is_restriction(&team.models))
+        })
+    }
+
     /// Limits, completed by those of the budget they name.
     #[must_use]
     pub fn with_budget(&self, limits: &LimitSet, budget_id: Option<&str>) -> LimitSet {
@@ -120,9 +128,14 @@ impl LimitTable {
     ///
     /// # Errors
     /// `AccessDeniedException` that names what the team may use.
-    pub fn require_team_model(&self, caller: &Caller, model: &str) -> Result<(), GatewayError> {
+    pub fn require_team_model(
+        &self,
+        caller: &Caller,
+        model: &str,
+        names: ModelNames<'_>,
+    ) -> Result<(), GatewayError> {
         let Some(team) = caller.key().and_then(|key| self.team_of(key)) else { return Ok(()) };
-        if may_use_any(&team.models, model) {
+        if may_use_any(&team.models, model, names) {
             return Ok(());
         }
         Err(GatewayError::AccessDenied(format!(

@@ -14,7 +14,7 @@ pub fn may_forward(name: &str, operation: &Operation) -> bool {
     let is_agentcore = operation.service == Service::BedrockAgentcore;
     match name {
         "accept" | "content-type" => true,
-        "x-amz-target" => operation.target.is_some(),
+        "x-amz-target" => operation.target.is_some() || operation.is_unknown(),
         "x-amzn-trace-id" | "traceparent" | "tracestate" | "baggage" => is_agentcore,
         _ => {
             FAMILIES.iter().any(|family| name.starts_with(family))

@@ -29,6 +29,13 @@ pub enum UnsafePath {
     /// `%2F` (or `%252F`) in a part that AWS's service model gives no slash.
     #[error("it holds an encoded slash where none belongs")]
     EncodedSlash,
+    /// A letter, digit, `-`, `.`, `_` or `~` that is encoded, in a path that the table does not know: it could be a path
+    /// that it knows to somebody further on.
+    #[error("it holds an encoded character that needs no encoding")]
+    NeedlessEscape,
+    /// Two slashes in a row, in a path that the table does not know.
+    #[error("it holds an empty segment")]
+    EmptySegment,
     /// A segment `.` or `..`, encoded or not.
     #[error("it holds a segment . or ..")]
     DotSegment,
@@ -56,6 +63,30 @@ pub(super) fn check(path: &str) -> Result<(), UnsafePath> {
         return Err(UnsafePath::EncodedControl);
     }
     check_decoded(&decoded, Reading::DecodedOnce).map(|_| ())
+}
+
+/// Accepts a path that no table knows only if it is written in the one way that nobody reads as another's.
+///
+/// # Errors
+/// [`UnsafePath`] says what is wrong.
+pub(super) fn check_plain(path: &str) -> Result<(), UnsafePath> {
+    if path.contains("//") {
+        return Err(UnsafePath::EmptySegment);
+    }
+    let mut rest = path.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte == b'%' {
+            let unreserved = |value: u8| value.is_ascii_alphanumeric() || b"-._~".contains(&value);
+            match escape(tail) {
+                Some((value, _)) if unreserved(value) || value == b'%' => {
+                    return Err(UnsafePath::NeedlessEscape);
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,11 @@
 
 use std::sync::LazyLock;
 
+use percent_encoding::percent_decode_str;
+
 use super::table::{OPERATIONS, label, segment_bit, segments};
 use super::{Operation, PathModel, RequestLine, Unresolved};
+use crate::domain::mask_keys;
 
 /// How much of a method or a path an error repeats, in characters.
 const MAX_ECHO_CHARS: usize = 200;
@@ -52,6 +55,20 @@ pub(super) fn by_path(method: &str, path: &str) -> Option<Found> {
     node.find(path.strip_prefix('/')?, 0, 0)
 }
 
+/// Whether a path would be known with a slash more or less at its end.
+pub(super) fn is_known_but_for_a_slash(request: &RequestLine<'_>) -> bool {
+    let known = |path: &str| {
+        let native = format!("/openai{path}");
+        by_model_path(request.method, path).is_some()
+            || [path, &native].iter().any(|path| by_path(request.method, path).is_some())
+    };
+    match request.path.strip_suffix('/') {
+        Some("") => false,
+        Some(path) => known(path),
+        None => known(&format!("{}/", request.path)),
+    }
+}
+
 /// Says why a request has no operation, and what would have one.
 pub(super) fn explain(request: &RequestLine<'_>) -> Unresolved {
     let known =
@@ -80,6 +97,7 @@ pub(super) fn explain(request: &RequestLine<'_>) -> Unresolved {
 /// A text as an error may repeat it: short, and nothing but visible ASCII.
 fn echo(text: &str) -> String {
     let visible = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+    let text = mask_keys(text);
     let shown: String = text.chars().take(MAX_ECHO_CHARS).map(visible).collect();
     if text.chars().nth(MAX_ECHO_CHARS).is_some() { shown + "…" } else { shown }
 }
@@ -173,11 +191,19 @@ impl Node {
         let literal = self.literals.binary_search_by_key(&segment, |(name, _)| name).ok();
         let by_literal =
             literal.and_then(|place| self.literals.get(place)).and_then(|(_, node)| go_on(node, slashes));
-        if by_literal.is_some() || segment.is_empty() {
+        if by_literal.is_some() || segment.is_empty() || self.is_literal_in_disguise(segment) {
             return by_literal;
         }
         let slash = if holds_encoded_slash(segment) { segment_bit(index) } else { 0 };
         self.label.as_deref().and_then(|node| go_on(node, slashes | slash))
+    }
+}
+
+impl Node {
+    /// Whether a segment is one of the literals here to whoever decodes it, and so no label's value.
+    fn is_literal_in_disguise(&self, segment: &str) -> bool {
+        let is_encoded = memchr::memchr(b'%', segment.as_bytes()).is_some();
+        is_encoded && self.literals.iter().any(|(name, _)| percent_decode_str(segment).eq(name.bytes()))
     }
 }
 

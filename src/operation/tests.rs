@@ -364,12 +364,14 @@ fn what_a_key_may_do_by_default_is_stated_for_the_calls_that_matter() {
         ),
         (Service::BedrockAgentRuntime, "Retrieval", "Retrieve RetrieveAndGenerateStream Rerank"),
         (Service::BedrockAgentRuntime, "Read", "GetAgentMemory ListTagsForResource"),
-        (Service::BedrockAgentRuntime, "Write", "DeleteAgentMemory TagResource"),
-        (Service::BedrockAgentcore, "Inference", "InvokeAgentRuntime StartBrowserSession CreateEvent"),
+        (Service::BedrockAgentRuntime, "Write", "DeleteAgentMemory DeleteSession TagResource"),
+        (Service::BedrockAgentcore, "Inference", "InvokeAgentRuntime StopRuntimeSession"),
         (
             Service::BedrockAgentcore,
             "Write",
-            "GetResourceApiKey GetWorkloadAccessToken ProcessPayment DeleteEvent",
+            "GetResourceApiKey GetWorkloadAccessToken ProcessPayment DeleteEvent InvokeAgentRuntimeCommand \
+             InvokeCodeInterpreter InvokeBrowser StartBrowserSession StartCodeInterpreterSession StopBrowserSession \
+             BatchCreateMemoryRecords CreateEvent IngestData",
         ),
         (Service::Bedrock, "Read", "ListFoundationModels GetGuardrail ListTagsForResource"),
         (
@@ -388,7 +390,7 @@ fn what_a_key_may_do_by_default_is_stated_for_the_calls_that_matter() {
     for (service, access, names) in cases {
         let access =
             [Inference, Retrieval, Read, Write].into_iter().find(|a| format!("{a:?}") == access).unwrap();
-        for name in names.split(' ') {
+        for name in names.split_ascii_whitespace() {
             assert_eq!(operation_by_name(service, name).unwrap().access, access, "{name}");
         }
     }
@@ -405,6 +407,44 @@ fn what_a_key_may_do_by_default_is_stated_for_the_calls_that_matter() {
         }
         assert!(matches!(operation.access, Read | Write), "{}", operation.name);
     }
+}
+
+#[test]
+fn a_path_that_the_table_does_not_know_passes_only_if_it_can_mean_nothing_that_it_knows() {
+    let at = |service, method, path| {
+        resolve_at(service, &RequestLine { method, path, ..RequestLine::default() })
+            .map(|call| call.operation.name)
+            .map_err(|_| "refused")
+    };
+    let cases = [
+        (Service::BedrockRuntime, "POST", "/model/x/%63onverse", Err("refused")),
+        (Service::BedrockRuntime, "POST", "/model/x/converse/", Err("refused")),
+        (Service::BedrockRuntime, "POST", "/model/x/brand-new", Err("refused")),
+        (Service::BedrockRuntime, "POST", "/model", Err("refused")),
+        (Service::BedrockRuntime, "POST", "/%6dodel/x/converse", Err("refused")),
+        (Service::BedrockRuntime, "POST", "/%256dodel/x/converse", Err("refused")),
+        (Service::BedrockRuntime, "POST", "//model/x/converse", Err("refused")),
+        (Service::BedrockRuntime, "POST", "/async-invoke/", Err("refused")),
+        (Service::BedrockRuntime, "POST", "/%61sync-invoke", Err("refused")),
+        (Service::BedrockRuntime, "POST", "/openai/v1/chat/completions/", Err("refused")),
+        (Service::BedrockMantle, "POST", "/v1/chat/completions/", Err("refused")),
+        (Service::BedrockAgentcore, "POST", "/runtimes/x/%63ommands", Err("refused")),
+        (Service::BedrockAgentcore, "POST", "/runtimes/x/commands/", Err("refused")),
+        (Service::BedrockRuntime, "POST", "/brand-new/thing", Ok("Unknown")),
+        (Service::BedrockRuntime, "POST", "/brand-new/a%3Ab", Ok("Unknown")),
+        (Service::BedrockAgentcore, "POST", "/", Ok("Unknown")),
+        (Service::BedrockRuntime, "POST", "/model/x%2Dy/converse", Ok("Converse")),
+    ];
+    for (service, method, path, expected) in cases {
+        assert_eq!(at(service, method, path), expected, "{path}");
+    }
+}
+
+#[test]
+fn an_encoded_literal_is_not_taken_for_a_label() {
+    assert_eq!(name_of("POST", "/flows/validate-definition"), "bedrock-agent ValidateFlowDefinition");
+    assert_eq!(name_of("POST", "/flows/%78/"), "bedrock-agent PrepareFlow");
+    assert!(ask("POST", "/flows/%76alidate-definition/").is_err());
 }
 
 fn has_dot_segment(bytes: &[u8]) -> bool {

@@ -5,14 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::balance::{self, Candidate, Health};
-use super::regions::region_of_arn;
+use super::regions::{NamedRegion, region_of_arn};
 use super::{Question, Route, RouteError, TryResult};
 use crate::config::{AwsConfig, Config, DeploymentConfig, IdentityConfig, RoutingConfig};
-use crate::domain::{IdentityId, Region, Service, UnixMicros};
+use crate::domain::{IdentityId, Region, Service, UnixMicros, known_regions};
 use crate::pricing::TierMultiplier;
-
-/// Requests may name this many regions besides the default one; more are refused, to bound the table.
-const MAX_REGIONS: usize = 64;
 
 /// Where a service of a deployment listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +39,8 @@ pub struct Deployment {
     pub identity: IdentityId,
     /// For the response's head.
     pub timeout: Duration,
+    /// Longest silence inside the response's body.
+    pub stream_timeout: Duration,
     /// The id prices are looked up by, where the model id tells no price.
     pub base_model: Option<String>,
     /// Own prices, picodollars a unit.
@@ -86,9 +85,9 @@ pub struct RouteTable {
     by_name: HashMap<String, Vec<usize>>,
     wildcards: Vec<(String, Vec<usize>)>,
     default: Arc<Deployment>,
-    regional: std::sync::RwLock<HashMap<Region, Arc<Deployment>>>,
+    /// The regions that a client's ARN may name, each with the default deployment's like.
+    regional: HashMap<Region, Arc<Deployment>>,
     routing: RoutingConfig,
-    aws: AwsConfig,
 }
 
 impl RouteTable {
@@ -118,16 +117,19 @@ impl RouteTable {
         }
         // The longest pattern says most about the name, so it goes first.
         wildcards.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
-        let default = Arc::new(unlisted(&config.aws.default_region, deployments.len(), config));
-        let table = Self {
-            deployments,
-            by_name,
-            wildcards,
-            default,
-            regional: std::sync::RwLock::default(),
-            routing: config.routing.clone(),
-            aws: config.aws.clone(),
-        };
+        let default_region = &config.aws.default_region;
+        let slot = deployments.len();
+        let regional = regions_for_arns(config).map(|region| {
+            let id = if region == default_region { DEFAULT_ID.to_owned() } else { region.to_string() };
+            (region.clone(), Arc::new(unlisted(id, region, slot, config)))
+        });
+        let mut regional: HashMap<Region, Arc<Deployment>> = regional.collect();
+        let default = regional
+            .entry(default_region.clone())
+            .or_insert_with(|| Arc::new(unlisted(DEFAULT_ID.to_owned(), default_region, slot, config)));
+        let default = Arc::clone(default);
+        let table =
+            Self { deployments, by_name, wildcards, default, regional, routing: config.routing.clone() };
         (table, identities)
     }
 
@@ -137,10 +139,11 @@ impl RouteTable {
         &self.deployments
     }
 
-    /// Every name a client may use, sorted: configured names, then aliases.
+    /// Every name a client may use, sorted: configured names and aliases, but for those that are hidden.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
-        let aliases = self.routing.model_group_alias.keys();
+        let hidden = &self.routing.hidden_aliases;
+        let aliases = self.routing.model_group_alias.keys().filter(|alias| !hidden.contains(*alias));
         let mut names: Vec<&str> = self.by_name.keys().chain(aliases).map(String::as_str).collect();
         names.extend(self.wildcards.iter().map(|(pattern, _)| pattern.as_str()));
         names.sort_unstable();
@@ -155,7 +158,7 @@ impl RouteTable {
     pub fn next(&self, question: &Question) -> Result<Route, RouteError> {
         let Some(name) = question.model.as_deref() else {
             let deployment = self.in_region(question.region.clone())?;
-            return self.once(&deployment, question).map(|deployment| Route { deployment, model_id: None });
+            return self.once(deployment, question).map(|deployment| Route { deployment, model_id: None });
         };
         let group = self.group(name);
         if group.is_empty() {
@@ -206,50 +209,40 @@ impl RouteTable {
             return Err(RouteError::UnknownModel(name.to_owned()));
         }
         let deployment = self.in_region(region_of_arn(name).or_else(|| question.region.clone()))?;
-        self.once(&deployment, question).map(|deployment| route(&deployment, name))
+        self.once(deployment, question).map(|deployment| route(&deployment, name))
     }
 
     fn once(&self, deployment: &Arc<Deployment>, question: &Question) -> Result<Arc<Deployment>, RouteError> {
         if question.tried.is_empty() { Ok(Arc::clone(deployment)) } else { Err(RouteError::NoneLeft) }
     }
 
-    /// The default deployment, or the same in another region.
-    fn in_region(&self, region: Option<Region>) -> Result<Arc<Deployment>, RouteError> {
-        match region {
-            Some(region) if region != self.default.region => self.regional(region),
-            _ => Ok(Arc::clone(&self.default)),
-        }
+    /// The default deployment, or the same in another region: one of those that are known beforehand, since what a
+    /// client types is never part of a host name.
+    fn in_region(&self, named: Option<NamedRegion>) -> Result<&Arc<Deployment>, RouteError> {
+        let Some(NamedRegion { partition, region }) = named else { return Ok(&self.default) };
+        let in_its_partition = |known: &Region| match (&partition, known.partition()) {
+            (Some(named), Some(of_region)) => of_region.id == *named,
+            _ => true,
+        };
+        let known = region.parse::<Region>().ok().filter(in_its_partition);
+        known
+            .and_then(|region| self.regional.get(&region))
+            .ok_or_else(|| RouteError::ForeignRegion(region.chars().take(MAX_SHOWN_REGION).collect()))
     }
+}
 
-    fn regional(&self, region: Region) -> Result<Arc<Deployment>, RouteError> {
-        let known = self.regional.read().ok().and_then(|regional| regional.get(&region).cloned());
-        if let Some(deployment) = known {
-            return Ok(deployment);
-        }
-        let mut regional = self.regional.write().map_err(|_| RouteError::Stopped)?;
-        if regional.len() >= MAX_REGIONS {
-            return Err(RouteError::TooManyRegions(region));
-        }
-        let template = &self.default;
-        let deployment = Arc::new(Deployment {
-            slot: template.slot,
-            id: region.to_string(),
-            model_name: String::new(),
-            identity: template.identity,
-            timeout: template.timeout,
-            base_model: None,
-            prices: BTreeMap::new(),
-            tier_multipliers: template.tier_multipliers.clone(),
-            model_id: ModelId::AsRequested,
-            endpoints: endpoints(&self.aws, &region, None),
-            order: 0,
-            weight: 1,
-            health: Health::default(),
-            region: region.clone(),
-        });
-        regional.insert(region, Arc::clone(&deployment));
-        Ok(deployment)
-    }
+/// How the deployment of calls that no entry names is shown.
+const DEFAULT_ID: &str = "default";
+/// Of a region that is refused, so many characters are repeated.
+const MAX_SHOWN_REGION: usize = 32;
+
+/// The regions that the ARN of a model may name where no entry names the model: of the default region's partition, since
+/// the default credentials sign, those that AWS has, and those that the configuration names.
+fn regions_for_arns(config: &Config) -> impl Iterator<Item = &Region> {
+    let partition = config.aws.default_region.partition();
+    let of_entries = config.deployments.iter().filter_map(|entry| entry.region.as_ref());
+    let named = of_entries.chain(&config.aws.further_regions);
+    known_regions().iter().chain(named).filter(move |region| region.partition() == partition)
 }
 
 fn route(deployment: &Arc<Deployment>, name: &str) -> Route {
@@ -290,6 +283,7 @@ fn configured(entry: &DeploymentConfig, slot: usize, identity: IdentityId, confi
         region,
         identity,
         timeout: entry.timeout.unwrap_or(config.routing.timeout),
+        stream_timeout: entry.stream_timeout.unwrap_or(config.routing.stream_timeout),
         base_model: entry.base_model.clone(),
         prices: entry.prices.clone(),
         tier_multipliers: entry.tier_multipliers.clone(),
@@ -301,14 +295,15 @@ fn configured(entry: &DeploymentConfig, slot: usize, identity: IdentityId, confi
 }
 
 /// What serves calls that no entry names.
-fn unlisted(region: &Region, slot: usize, config: &Config) -> Deployment {
+fn unlisted(id: String, region: &Region, slot: usize, config: &Config) -> Deployment {
     Deployment {
         slot,
-        id: "default".to_owned(),
+        id,
         model_name: String::new(),
         region: region.clone(),
         identity: IdentityId(0),
         timeout: config.routing.timeout,
+        stream_timeout: config.routing.stream_timeout,
         base_model: None,
         prices: BTreeMap::new(),
         tier_multipliers: config.tier_multipliers.clone(),

@@ -10,7 +10,7 @@ use super::relay::Relayed;
 use crate::domain::UnixMicros;
 use crate::error::ErrorShape;
 use crate::http::Worker;
-use crate::meter::{Account, Ending, MeteredBody};
+use crate::meter::{Account, Ending, MeterLimits, MeteredBody};
 use crate::operation::headers::{is_named_in_connection, may_return};
 
 /// Builds the answer; its body goes on as it comes.
@@ -23,10 +23,10 @@ pub(super) fn to_client(
     let Relayed { answer, route } = relayed;
     let status = answer.status();
     let mut response = HttpResponse::build(status);
+    let connection: Vec<&str> =
+        answer.headers().get_all(header::CONNECTION).filter_map(|value| value.to_str().ok()).collect();
     for (name, value) in answer.headers() {
-        let mut connection = answer.headers().get_all(header::CONNECTION);
-        let is_for_this_hop = connection
-            .any(|listed| listed.to_str().is_ok_and(|listed| is_named_in_connection(name.as_str(), listed)));
+        let is_for_this_hop = connection.iter().any(|listed| is_named_in_connection(name.as_str(), listed));
         if !is_for_this_hop && may_return(name.as_str()) && name != header::CONTENT_LENGTH {
             response.append_header((name.clone(), value.clone()));
         }
@@ -58,5 +58,6 @@ pub(super) fn to_client(
             _ => response.finish(),
         };
     }
-    response.body(MeteredBody::new(answer, account, length, worker.meter))
+    let limits = MeterLimits { silence: route.deployment.stream_timeout, ..worker.meter };
+    response.body(MeteredBody::new(answer, account, length, limits))
 }

@@ -9,9 +9,10 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use sha2::{Digest, Sha256};
 
+use crate::auth::{Caller, Claim};
 use crate::error::GatewayError;
 use crate::http::Worker;
-use crate::limits::BufferedBytes;
+use crate::limits::{BufferIsFull, BufferedBytes, Holder};
 
 /// A whole body.
 #[derive(Debug)]
@@ -20,13 +21,18 @@ pub(super) struct Body {
     /// Lower-case hexadecimal.
     pub(super) sha256: Arc<str>,
     /// Gives the bytes back to the common budget when the request is done.
-    _held: BufferedBytes,
+    held: BufferedBytes,
 }
 
 /// What goes to AWS: bytes and their hash.
 pub(super) type Sent = (Bytes, Arc<str>);
 
 impl Body {
+    /// Says whose bytes these are, now that it is proven.
+    pub(super) fn belongs_to(&mut self, caller: &Caller) -> Result<(), GatewayError> {
+        self.held.belongs_to(Holder::of(caller)).map_err(is_full)
+    }
+
     /// The body as it came.
     pub(super) fn as_it_is(&self) -> Sent {
         (self.bytes.clone(), Arc::clone(&self.sha256))
@@ -43,23 +49,30 @@ impl Body {
     }
 }
 
-/// Reads the body.
+/// Reads the body of a request whose head claims this.
 pub(super) async fn read(
     request: &HttpRequest,
     payload: &mut web::Payload,
     worker: &Worker,
+    claim: &Claim,
 ) -> Result<Body, GatewayError> {
     let limits = &worker.shared.config.limits;
+    let useless = claim.max_useless_body();
+    let limit = useless.map_or(limits.max_body_bytes, |most| most.min(limits.max_body_bytes));
     let declared =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if declared.is_some_and(|length: usize| length > limits.max_body_bytes) {
-        return Err(GatewayError::BodyTooLarge { limit: limits.max_body_bytes });
-    }
-    let held = worker.shared.buffer.account();
-    let reading = collect(payload, held, limits.max_body_bytes, declared);
-    match tokio::time::timeout(limits.body_timeout, reading).await {
-        Ok(body) => body,
-        Err(_) => Err(GatewayError::BodyTimeout(limits.body_timeout)),
+    let body = if declared.is_some_and(|length: usize| length > limit) {
+        Err(GatewayError::BodyTooLarge { limit })
+    } else {
+        let holder = claim.caller().map_or(Holder::Unproven, Holder::of);
+        let reading = collect(payload, worker.shared.buffer.account(holder), limit, declared);
+        let in_time = tokio::time::timeout(limits.body_timeout, reading).await;
+        in_time.unwrap_or(Err(GatewayError::BodyTimeout(limits.body_timeout)))
+    };
+    match body {
+        // Nobody has shown the secret: so this is what AWS says of an access key that is switched off.
+        Err(GatewayError::BodyTooLarge { .. }) if useless.is_some() => Err(GatewayError::UnknownAccessKeyId),
+        body => body,
     }
 }
 
@@ -79,14 +92,7 @@ async fn collect(
         if length > limit {
             return Err(GatewayError::BodyTooLarge { limit });
         }
-        if !held.take(chunk.len()) {
-            return Err(GatewayError::Overloaded {
-                reason:
-                    "the gateway holds as many request bytes as it may (bedgate_settings.limits.max_buffered)"
-                        .into(),
-                retry_after: std::time::Duration::from_secs(1),
-            });
-        }
+        held.take(chunk.len()).map_err(is_full)?;
         hash.update(&chunk);
         // Most bodies come in one piece, which is passed on as it is.
         if length == chunk.len() {
@@ -100,5 +106,12 @@ async fn collect(
         }
     }
     let bytes = if gathered.is_empty() { first } else { gathered.freeze() };
-    Ok(Body { bytes, sha256: hex::encode(hash.finalize()).into(), _held: held })
+    Ok(Body { bytes, sha256: hex::encode(hash.finalize()).into(), held })
+}
+
+fn is_full(bound: BufferIsFull) -> GatewayError {
+    GatewayError::Overloaded {
+        reason: bound.to_string().into(),
+        retry_after: std::time::Duration::from_secs(1),
+    }
 }

@@ -4,7 +4,7 @@ use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::body::Sent;
 use super::{Admitted, journal_is_full};
-use crate::domain::{NanoUsd, Region, UnixMicros};
+use crate::domain::{NanoUsd, UnixMicros};
 use crate::error::GatewayError;
 use crate::event::Begun;
 use crate::http::Worker;
@@ -14,7 +14,9 @@ use crate::limits::cost_bound::{CostQuestion, could_cost, is_free, likely_tokens
 use crate::meter::{Account, Ending, Opening, Place};
 use crate::operation::headers::{is_named_in_connection, may_forward};
 use crate::pricing::PriceQuery;
-use crate::route::{Endpoint, Question, Route, RouteError, TryResult, region_in_path, region_of_scope};
+use crate::route::{
+    Endpoint, NamedRegion, Question, Route, RouteError, TryResult, region_in_path, region_of_scope,
+};
 use crate::sign::{SignError, SigningOrder, UpstreamHead};
 use crate::upstream::{Answer, SendFailure};
 use crate::usage::RequestFacts;
@@ -49,7 +51,7 @@ pub(super) async fn to_aws(
         let route = match attempt.next_route().await {
             Ok(route) => route,
             Err(RouteError::NoneLeft) => break,
-            Err(error @ (RouteError::UnknownModel(_) | RouteError::TooManyRegions(_))) => {
+            Err(error @ (RouteError::UnknownModel(_) | RouteError::ForeignRegion(_))) => {
                 return Err(attempt.fail(GatewayError::Validation(error.to_string())));
             }
             Err(RouteError::Stopped) => return Err(attempt.fail(stopping())),
@@ -171,7 +173,7 @@ impl Attempts<'_> {
     }
 
     /// The region that the request names: that of an ARN in its path, else, where that is allowed, that of its signature.
-    fn region(&self) -> Option<Region> {
+    fn region(&self) -> Option<NamedRegion> {
         let of_scope = || {
             let authorization = self.admitted.request.headers().get(header::AUTHORIZATION)?;
             region_of_scope(authorization.to_str().ok()?)
@@ -212,7 +214,7 @@ impl Attempts<'_> {
             identity: deployment.identity,
             region: deployment.region.clone(),
             service,
-            head: head(admitted, route, endpoint),
+            head: head(admitted, route, endpoint, self.worker.shared.config.key_header_name.as_deref()),
             body_sha256,
             now: UnixMicros::now(),
         };
@@ -262,7 +264,25 @@ impl Attempts<'_> {
         if let Some(account) = &mut self.account {
             account.end(Ending::Failed);
         }
-        error
+        match error {
+            GatewayError::NoCredentials(reason) => self.without_credentials(reason),
+            error => error,
+        }
+    }
+
+    /// Where credentials were looked for is nothing for everybody's eyes: roles, profiles, what STS said.
+    fn without_credentials(&self, reason: String) -> GatewayError {
+        let id = self.admitted.id;
+        log::error!("request {id}: no AWS credentials: {reason}");
+        let is_administrator = self.admitted.caller.key().is_none();
+        GatewayError::NoCredentials(if is_administrator {
+            reason
+        } else {
+            format!(
+                "the gateway has no AWS credentials for this request; tell your administrator: its log says why, \
+                 under {id}"
+            )
+        })
     }
 }
 
@@ -336,8 +356,13 @@ fn body_for(admitted: &Admitted<'_>, route: &Route) -> Sent {
 }
 
 /// The head that goes to AWS: the client's path and query but for the model name, and those of its headers that
-/// are on the list.
-fn head(admitted: &Admitted<'_>, route: &Route, endpoint: &Endpoint) -> UpstreamHead {
+/// are on the list, without the one that is configured to carry keys.
+fn head(
+    admitted: &Admitted<'_>,
+    route: &Route,
+    endpoint: &Endpoint,
+    key_header_name: Option<&str>,
+) -> UpstreamHead {
     let request = admitted.request;
     let path = match (&admitted.call.model, &route.model_id) {
         (Some(model), Some(id)) => model.replaced_in(admitted.path, id),
@@ -345,11 +370,13 @@ fn head(admitted: &Admitted<'_>, route: &Route, endpoint: &Endpoint) -> Upstream
     };
     let path = if path.is_empty() { "/".to_owned() } else { path };
     let mut headers = HeaderMap::with_capacity(8);
+    let connection: Vec<&str> =
+        request.headers().get_all(header::CONNECTION).filter_map(|value| value.to_str().ok()).collect();
     for (name, value) in request.headers() {
-        let mut connection = request.headers().get_all(header::CONNECTION);
-        let is_for_this_hop = connection
-            .any(|listed| listed.to_str().is_ok_and(|listed| is_named_in_connection(name.as_str(), listed)));
-        if !is_for_this_hop && may_forward(name.as_str(), admitted.call.operation) {
+        let name_text = name.as_str();
+        let is_for_this_hop = connection.iter().any(|listed| is_named_in_connection(name_text, listed));
+        let holds_the_key = key_header_name.is_some_and(|key_header| key_header == name_text);
+        if !is_for_this_hop && !holds_the_key && may_forward(name_text, admitted.call.operation) {
             headers.append(name.clone(), value.clone());
         }
     }
