@@ -17,7 +17,8 @@ pub struct BudgetsConfig {
     /// otherwise (`budget_enforcement` of a key, team, customer or budget).
     pub enforcement: Enforcement,
     /// `estimate_without_bound`, in dollars: taken as the cost of a request that nothing bounds (images, documents,
-    /// agents). Without it hard budgets refuse such requests, and standard ones reserve nothing for them.
+    /// agents) while it is in flight, where its end is never seen, and for budgets where its cost stays unknown. Without
+    /// it hard budgets refuse such requests, and standard ones reserve nothing for them.
     pub estimate: Option<NanoUsd>,
     /// `litellm_settings.max_end_user_budget`, in dollars: the budget of each customer that has none of its own; it never
     /// starts anew.

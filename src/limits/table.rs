@@ -30,7 +30,8 @@ const IN_USE_MICROS: i64 = 10_000_000;
 /// Counters unused for this long are forgotten.
 const FORGOTTEN_MICROS: i64 = 600_000_000;
 /// How long a request waits for the database to tell what was spent, where nothing is known yet.
-const READ_TIMEOUT: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_micros(READ_TIMEOUT_MICROS.unsigned_abs());
+const READ_TIMEOUT_MICROS: i64 = 2_000_000;
 /// How long it waits where an older reading is there: a database that is well answers in a few milliseconds, so that
 /// also a budget that was idle for long starts from a fresh reading; one that hangs costs each request this once.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -261,7 +262,8 @@ impl LimitTable {
     /// While the database is slow, one reading is tried at a time.
     fn may_try_again(&self, now: UnixMicros) -> bool {
         let due = self.next_try.load(Ordering::Relaxed);
-        let next = now.0.saturating_add(RETRY_MICROS);
+        // When this one has failed at the latest, and its pause is over.
+        let next = now.0.saturating_add(RETRY_MICROS).saturating_add(READ_TIMEOUT_MICROS);
         let take = || self.next_try.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
         now.0 >= due && take().is_ok()
     }

@@ -94,7 +94,10 @@ impl AccountParts {
         let Place::Journal(permit) = place else { return Ok(place) };
         match (self.journal.borrow_mut().begin(begun), &self.losses) {
             (Ok(()), _) => Ok(Place::Journal(permit)),
-            (Err(_), Some(losses)) => Ok(Place::Nowhere(Arc::clone(losses))),
+            (Err(error), Some(losses)) => {
+                log::debug!("the beginning of {} could not be written to the journal: {error}", begun.id);
+                Ok(Place::Nowhere(Arc::clone(losses)))
+            }
             (Err(error), None) => Err(error),
         }
     }
