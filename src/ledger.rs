@@ -223,17 +223,23 @@ impl Handler<Drain> for SpendLedger {
 }
 
 impl SpendLedger {
-    /// One turn of the wheel: read, set aside, give space back, ship. Never waits but for the local disk.
+    /// One turn of the wheel: ship what is full, read, ship, set aside, give space back. Never waits but for the local
+    /// disk.
     fn turn(&mut self, flush: bool, ctx: &mut Context<Self>) {
+        // First of all, so that the store works while this thread reads on.
+        self.ship_next(false, ctx);
         self.read(ctx);
         self.set_rejected_aside();
-        let flush = flush || !self.drains.is_empty();
+        self.ship_next(flush || !self.drains.is_empty(), ctx);
+        self.remove_done_segments();
+        self.publish(flush);
+        self.answer_drains();
+    }
+
+    fn ship_next(&mut self, flush: bool, ctx: &mut Context<Self>) {
         if let Some(batch) = self.batcher.next_batch(self.started.elapsed(), flush) {
             self.ship(batch, ctx);
         }
-        self.remove_done_segments();
-        self.publish();
-        self.answer_drains();
     }
 
     fn read(&mut self, ctx: &mut Context<Self>) {
@@ -324,14 +330,17 @@ impl SpendLedger {
         }
     }
 
-    fn publish(&self) {
+    /// `in_full`: also what must be looked for among all that is held.
+    fn publish(&self, in_full: bool) {
         let counters = &self.life.0;
         counters.held.store(self.batcher.held() as u64, Ordering::Relaxed);
         // After what is held: who sees that nothing is recovered any more sees what came of it, too.
         counters.is_recovering.store(self.reader.is_recovering(), Ordering::Release);
         counters.open.store(self.batcher.open() as u64, Ordering::Relaxed);
-        let oldest = self.batcher.oldest_ended_at().map_or(0, |ended_at| ended_at.0);
-        counters.oldest_ended_at.store(oldest, Ordering::Relaxed);
+        if in_full || self.batcher.held() == 0 {
+            let oldest = self.batcher.oldest_ended_at().map_or(0, |ended_at| ended_at.0);
+            counters.oldest_ended_at.store(oldest, Ordering::Relaxed);
+        }
     }
 
     fn answer_drains(&mut self) {

@@ -14,8 +14,8 @@ pub struct DatabaseConfig {
     /// `general_settings.database_url`, else `DATABASE_URL`: `postgres://…`; `None`: SQLite in the data
     /// directory.
     pub url: Option<Secret>,
-    /// `general_settings.database_connection_pool_limit`. Connections at the most. Requests never wait for one;
-    /// a few are enough.
+    /// `general_settings.database_connection_pool_limit`. Connections at the most, beside the one by which events go.
+    /// Requests never wait for one; a few are enough.
     pub pool_size: usize,
 }
 

@@ -34,9 +34,11 @@ impl Default for LedgerOptions {
 /// The bounds of batches and waits.
 #[derive(Clone, Debug)]
 pub struct BatchOptions {
-    /// Events in one batch, at the most: one transaction of the store.
+    /// Events in one batch, at the most: one transaction of the store. Too low: each costs more; too high: whoever else
+    /// writes to the store waits long for it (4,000 take it some tens of milliseconds).
     pub max_rows: usize,
-    /// Events held in memory; beyond it the journal is read no further.
+    /// Events held in memory, about 1.5 KiB each; beyond it the journal is read no further. Below three batches the
+    /// reader waits for the store and the store for the reader.
     pub max_held: usize,
     /// Wait after the first failure of the store; doubled after each further one.
     pub first_wait: Duration,
@@ -50,8 +52,8 @@ pub struct BatchOptions {
 impl Default for BatchOptions {
     fn default() -> Self {
         Self {
-            max_rows: 1_000,
-            max_held: 4_000,
+            max_rows: 4_000,
+            max_held: 12_000,
             first_wait: Duration::from_millis(100),
             max_wait: Duration::from_secs(30),
             max_suspects: 16,

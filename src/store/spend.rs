@@ -17,9 +17,9 @@ use crate::event::SpendEvent;
 
 pub use self::copy_batch::CopyBatch;
 pub(super) use self::logs::SUM_OF_COST;
+pub use self::logs::{MAX_PAGE_SIZE, SpendFilter, SpendLogPage, SpendSum};
 pub(super) use self::new_row::COLUMNS;
 use self::new_row::NewRow;
-pub use self::logs::{MAX_PAGE_SIZE, SpendFilter, SpendLogPage, SpendSum};
 pub use self::rollup::Scope;
 pub(super) use self::rollup::{RollupKey, RollupTotals};
 pub use self::row::SpendRow;

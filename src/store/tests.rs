@@ -95,6 +95,7 @@ on_each_database! {
     migrations_run_once_when_two_instances_start_together => two_migrate_at_once;
     a_database_that_is_newer_is_refused => newer_is_refused;
     an_event_shipped_twice_counts_once => events_are_idempotent;
+    a_long_batch_of_which_some_is_there_counts_each_event_once => some_is_there;
     sums_are_those_of_the_events => sums_match;
     two_inserters_of_overlapping_batches_neither_wait_forever_nor_count_twice => inserters_overlap;
     texts_that_a_client_can_send_are_storable => odd_texts;
@@ -221,6 +222,24 @@ async fn events_are_idempotent(database: &TestDatabase) {
     assert_eq!(thrice, InsertedSpend { inserted: 0, already_there: 20 });
     let nothing = store.insert_spend(&[]).await.unwrap();
     assert_eq!(nothing, InsertedSpend::default());
+    assert_sums(&store, &all).await;
+}
+
+async fn some_is_there(database: &TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    // Megabytes: much is still on its way when the first event that is there is met.
+    let (count, known) = (2_500, [1, 700, 2_499]);
+    let mut all = events(count as u64);
+    for event in &mut all {
+        event.begun.session_id = Some("s".repeat(1_000));
+    }
+    for known in [&known[1..], &known[..]] {
+        let known: Vec<_> = known.iter().map(|number| all[*number].clone()).collect();
+        store.insert_spend(&known).await.unwrap();
+    }
+    let shipped = store.insert_spend(&all).await.unwrap();
+    assert_eq!(shipped, InsertedSpend { inserted: count - known.len(), already_there: known.len() });
     assert_sums(&store, &all).await;
 }
 

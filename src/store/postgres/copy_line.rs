@@ -17,8 +17,7 @@ use crate::store::spend::{COLUMNS, CopyBatch, RollupKey, RollupTotals};
 /// Bytes handed over at once.
 const CHUNK: usize = 128 << 10;
 
-const ARE_THERE: &str =
-    "SELECT id::text FROM bedgate.spend_events WHERE id = ANY($1::text[]::uuid[])";
+const ARE_THERE: &str = "SELECT id::text FROM bedgate.spend_events WHERE id = ANY($1::text[]::uuid[])";
 
 /// Sums go up in one order, after all events of the batch are in. So does every writer, and none ever holds a row that
 /// another one waits for while waiting for that one's.
