@@ -12,7 +12,7 @@ use crate::operation::headers::must_sign;
 pub(crate) mod canonical;
 mod credentials;
 mod providers;
-mod sigv4;
+pub mod sigv4;
 
 pub use credentials::{CredentialTable, Credentials};
 pub use providers::{Provider, ProviderSettings};

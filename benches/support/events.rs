@@ -13,7 +13,7 @@ const NOON: i64 = 1_768_478_400_000_000;
 const APART: u64 = 100;
 
 /// The beginning and the end of one event; its time, key and cost follow from the number.
-pub fn usual(number: u64) -> (Begun, Ended) {
+pub(crate) fn usual(number: u64) -> (Begun, Ended) {
     let started_at = UnixMicros(NOON + i64::try_from(number * APART).unwrap_or_default());
     let id = EventId::at(started_at);
     let deployment = "claude-sonnet-us-west-2".to_owned();

@@ -17,31 +17,35 @@ const MAX_CACHED_KEYS: usize = 4096;
 
 /// What is signed.
 #[derive(Debug)]
-pub(super) struct Signable<'r> {
-    pub(super) method: &'r str,
+pub struct Signable<'r> {
+    /// As it goes over the wire.
+    pub method: &'r str,
     /// As it goes over the wire, percent-encoded.
-    pub(super) path: &'r str,
+    pub path: &'r str,
     /// As it goes over the wire, without the `?`.
-    pub(super) query: &'r str,
+    pub query: &'r str,
     /// The headers to sign, `host` among them: lower-case names, in any order.
-    pub(super) headers: Vec<(&'r str, &'r [u8])>,
+    pub headers: Vec<(&'r str, &'r [u8])>,
     /// SHA-256 of the body, lower-case hexadecimal.
-    pub(super) body_sha256: &'r str,
-    pub(super) region: &'r Region,
+    pub body_sha256: &'r str,
+    /// Of the credential scope.
+    pub region: &'r Region,
     /// `signingName` of the service.
-    pub(super) service: &'static str,
-    pub(super) now: UnixMicros,
+    pub service: &'static str,
+    /// Time of the signature.
+    pub now: UnixMicros,
 }
 
 /// Keys that were derived from secrets, one per access key, region, service and day.
 #[derive(Debug, Default)]
-pub(super) struct SigningKeys {
+pub struct SigningKeys {
     keys: HashMap<(String, Region, &'static str), (String, [u8; 32])>,
 }
 
 impl SigningKeys {
     /// The value of `Authorization` for a request that carries `x-amz-date: amz_date` among its headers.
-    pub(super) fn authorization(
+    #[must_use]
+    pub fn authorization(
         &mut self,
         access_key_id: &str,
         secret: &str,
@@ -84,7 +88,8 @@ impl SigningKeys {
 }
 
 /// `20261122T103000Z`.
-pub(super) fn amz_date(now: UnixMicros) -> String {
+#[must_use]
+pub fn amz_date(now: UnixMicros) -> String {
     let at = OffsetDateTime::from_unix_timestamp(now.0.div_euclid(1_000_000))
         .unwrap_or(OffsetDateTime::UNIX_EPOCH);
     format!(
