@@ -5,6 +5,7 @@ mod chunk_frames;
 mod count;
 pub mod event_stream;
 mod json_members;
+mod mentions;
 pub mod reader;
 pub mod request_facts;
 mod shapes;
@@ -14,6 +15,7 @@ mod statements;
 use serde::{Deserialize, Serialize};
 
 pub use answer_kind::{AnswerFacts, AnswerKind, ChargedBy, Framing};
+pub use mentions::mentions_any;
 pub use reader::{Progress, Reading, UsageReader};
 pub use request_facts::{RequestFacts, request_estimate};
 

@@ -1,26 +1,16 @@
 //! The most a request can cost at a deployment, and the tokens it will likely use.
 
-use memchr::memmem;
-
 use crate::domain::{NanoUsd, Service};
 use crate::pricing::{PriceBook, PriceQuery};
-use crate::usage::{AnswerFacts, AnswerKind, ChargedBy, RequestFacts, ServiceTier};
+use crate::usage::{AnswerFacts, AnswerKind, ChargedBy, RequestFacts, ServiceTier, mentions_any};
 
 /// Tokens that a model adds to what the request says: its own system prompt for tools and the like.
 const ADDED_INPUT_TOKENS: u64 = 1_024;
 /// The answer's tokens where the request does not bound them, for rate limits.
 const USUAL_OUTPUT_TOKENS: u64 = 1_024;
 /// Members that hold or name more input than their bytes tell: pictures, documents, sounds, objects in S3.
-const UNMEASURED: [&[u8]; 8] = [
-    b"\"image\"",
-    b"\"image_url\"",
-    b"\"document\"",
-    b"\"video\"",
-    b"\"audio\"",
-    b"\"s3Location\"",
-    b"\"file\"",
-    b"\"input_audio\"",
-];
+const UNMEASURED: [&str; 8] =
+    ["image", "image_url", "document", "video", "audio", "s3Location", "file", "input_audio"];
 
 /// What tells a request's cost before it is sent.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +57,7 @@ pub fn could_cost(
         || facts.tier == Some(ServiceTier::Priority)
         || facts.latency_optimised == Some(true);
     let has_media = facts.input_images > 0 || facts.timed_media || facts.image.is_some();
-    let is_unmeasured = |body| UNMEASURED.iter().any(|member| memmem::find(body, member).is_some());
-    if is_dearer || has_media || is_unmeasured(question.body) {
+    if is_dearer || has_media || mentions_any(question.body, &UNMEASURED) {
         return None;
     }
     let input = facts.most_input_tokens().saturating_add(ADDED_INPUT_TOKENS);

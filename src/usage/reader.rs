@@ -151,6 +151,15 @@ impl UsageReader {
         Reading { usage, partial, free, whole, failure, unknown_reason }
     }
 
+    /// Whether the answer, as far as it has come, may end here: [`Reading::whole`] without the rest of the reading.
+    pub fn may_end_here(&mut self) -> bool {
+        match &self.body {
+            // Its last line may be without an end.
+            Body::Events(_) => self.finish().whole,
+            _ => self.is_whole(),
+        }
+    }
+
     fn is_whole(&self) -> bool {
         match &self.body {
             Body::Opaque => true,

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::count::{Count, value};
 use super::json_members::{JsonMembers, Take, Wanted};
+use super::mentions::mentions_any;
 use super::{ImageShape, ServiceTier};
 
 /// How much of a request's body is read at the most; what stands behind it is not known.
@@ -125,8 +126,7 @@ impl RequestFacts {
         let max_output = of_inference.or(titan.max_token_count.map(|count| count.0)).or(max_of_members);
         let alternatives = count("n").or(count("num_generations")).unwrap_or(1).max(1);
         let present = |name: &str| members.count(name).is_some();
-        // A member's name anywhere: inside of a text its quotes would be escaped.
-        let names = |name: &str| memchr::memmem::find(scanned, format!("\"{name}\"").as_bytes()).is_some();
+        let names = |name: &str| mentions_any(scanned, &[name]);
         Self {
             body_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
             max_output_tokens: max_output.map(|tokens| tokens.saturating_mul(alternatives)),
