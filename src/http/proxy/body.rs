@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use sha2::{Digest, Sha256};
 
+use crate::domain::lower_hex;
 use crate::error::GatewayError;
 use crate::http::Worker;
 use crate::limits::BufferedBytes;
@@ -41,7 +42,7 @@ impl Body {
         let before = self.bytes.get(..span.start).unwrap_or_default();
         let after = self.bytes.get(span.end..).unwrap_or_default();
         let bytes = Bytes::from([before, literal.as_bytes(), after].concat());
-        let sha256 = hex::encode(Sha256::digest(&bytes)).into();
+        let sha256 = lower_hex(&Sha256::digest(&bytes)).into();
         (bytes, sha256)
     }
 }
@@ -60,9 +61,9 @@ pub(super) async fn read(
     }
     let held = worker.shared.buffer.account();
     let reading = collect(payload, held, limits.max_body_bytes, declared);
-    match tokio::time::timeout(limits.body_timeout, reading).await {
-        Ok(body) => body,
-        Err(_) => Err(GatewayError::BodyTimeout(limits.body_timeout)),
+    match worker.body_timers.limit(limits.body_timeout, reading).await {
+        Some(body) => body,
+        None => Err(GatewayError::BodyTimeout(limits.body_timeout)),
     }
 }
 
@@ -103,7 +104,7 @@ async fn collect(
         }
     }
     let bytes = if gathered.is_empty() { first } else { gathered.freeze() };
-    Ok(Body { bytes, sha256: hex::encode(hash.finalize()).into(), _held: held })
+    Ok(Body { bytes, sha256: lower_hex(&hash.finalize()).into(), _held: held })
 }
 
 /// An answer to a request whose body may not have been read to its end: while the rest is held, actix takes it for

@@ -2,6 +2,7 @@
 
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::answer::named_in_connection;
 use super::body::Sent;
 use super::{Admitted, journal_is_full};
 use crate::domain::UnixMicros;
@@ -22,6 +23,9 @@ use crate::usage::RequestFacts;
 /// How bedgate names itself to AWS.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("bedgate/", env!("CARGO_PKG_VERSION")));
 
+/// Room for the headers that most requests have, those of the signature included.
+const USUAL_HEADERS: usize = 12;
+
 /// An answer of AWS, whatever its status, and who gave it.
 pub(super) struct Relayed {
     pub(super) answer: Answer,
@@ -40,7 +44,7 @@ pub(super) async fn to_aws(
     worker: &Worker,
     permit: JournalPermit,
     admission: Admission,
-) -> Result<(Relayed, Account), GatewayError> {
+) -> Result<(Relayed, Box<Account>), GatewayError> {
     let mut attempt =
         Attempts { admitted, worker, tried: Vec::new(), account: None, permit: Some(permit), admission };
     let mut last_answer = None;
@@ -132,7 +136,7 @@ struct Attempts<'a> {
     worker: &'a Worker,
     tried: Vec<usize>,
     /// Opened before the first try sends anything.
-    account: Option<Account>,
+    account: Option<Box<Account>>,
     permit: Option<JournalPermit>,
     /// Handed to the account once that is open.
     admission: Admission,
@@ -141,7 +145,7 @@ struct Attempts<'a> {
 impl Attempts<'_> {
     /// Reserves what the request could cost at this deployment.
     fn afford(&mut self, route: &Route) -> Result<(), GatewayError> {
-        let admission = self.account.as_mut().map_or(&mut self.admission, Account::admission);
+        let admission = self.account.as_deref_mut().map_or(&mut self.admission, Account::admission);
         if admission.is_unlimited() {
             return Ok(());
         }
@@ -231,11 +235,11 @@ impl Attempts<'_> {
         };
         let mut account = Account::open(self.worker.accounts.clone(), begun, opening, permit)?;
         account.hold(std::mem::take(&mut self.admission));
-        self.account = Some(account);
+        self.account = Some(Box::new(account));
         Ok(())
     }
 
-    fn answered(self, relayed: Relayed) -> Result<(Relayed, Account), GatewayError> {
+    fn answered(self, relayed: Relayed) -> Result<(Relayed, Box<Account>), GatewayError> {
         let mut account = self
             .account
             .ok_or_else(|| GatewayError::Internal(anyhow::anyhow!("an answer without an account")))?;
@@ -268,13 +272,15 @@ fn price_query(route: &Route) -> PriceQuery<'_> {
     }
 }
 
+const SERVICE_TIER: HeaderName = HeaderName::from_static("x-amzn-bedrock-service-tier");
+const LATENCY: HeaderName = HeaderName::from_static("x-amzn-bedrock-performanceconfig-latency");
+
 /// Whether headers ask for a tier or a latency that may cost more than the default.
-fn asks_for_more(headers: &actix_web::http::header::HeaderMap) -> bool {
-    let says = |name: &str, usual: &[&str]| {
+fn asks_for_more(headers: &HeaderMap) -> bool {
+    let says = |name: &HeaderName, usual: &[&str]| {
         headers.get(name).is_some_and(|value| !usual.iter().any(|usual| value == usual))
     };
-    says("x-amzn-bedrock-service-tier", &["default", "flex"])
-        || says("x-amzn-bedrock-performanceconfig-latency", &["standard"])
+    says(&SERVICE_TIER, &["default", "flex"]) || says(&LATENCY, &["standard"])
 }
 
 fn begun(admitted: &Admitted<'_>, route: &Route, worker: &Worker, request: &RequestFacts) -> Begun {
@@ -324,18 +330,18 @@ fn head(admitted: &Admitted<'_>, route: &Route, endpoint: &Endpoint) -> Upstream
         _ => admitted.path.to_owned(),
     };
     let path = if path.is_empty() { "/".to_owned() } else { path };
-    let mut headers = HeaderMap::with_capacity(8);
-    let connection = request.headers().get(header::CONNECTION).and_then(|value| value.to_str().ok());
+    let mut headers = Vec::with_capacity(USUAL_HEADERS);
+    let connection = named_in_connection(request.headers());
     for (name, value) in request.headers() {
         let is_for_this_hop = connection.is_some_and(|listed| is_named_in_connection(name.as_str(), listed));
         if !is_for_this_hop && may_forward(name.as_str(), admitted.call.operation) {
-            headers.append(name.clone(), value.clone());
+            headers.push((name.clone(), value.clone()));
         }
     }
     if let Ok(host) = HeaderValue::from_str(&endpoint.host) {
-        headers.insert(header::HOST, host);
+        headers.push((header::HOST, host));
     }
-    headers.insert(HeaderName::from_static("user-agent"), USER_AGENT);
+    headers.push((header::USER_AGENT, USER_AGENT));
     UpstreamHead {
         method: request.method().clone(),
         path: format!("{}{path}", endpoint.base_path),
