@@ -22,6 +22,8 @@ use super::pool::Place;
 /// A body up to this size is copied behind the head and sent with it by a plain write; a larger one is sent from where
 /// it is, which takes a call that costs a little more.
 const COPIED_BODY_BYTES: usize = 4 * 1024;
+/// Room for the head of most requests and a body that is copied behind it.
+const USUAL_REQUEST_BYTES: usize = 2 * 1024;
 /// Room for one read. Larger: fewer calls for large answers; but what was read stays in memory for as long as a slow
 /// client has not taken it.
 const READ_BYTES: usize = 16 * 1024;
@@ -67,6 +69,7 @@ pub(super) async fn exchange(
 ) -> io::Result<(ResponseStart, AnswerBody)> {
     let mut written = buffers.outgoing.take();
     written.clear();
+    written.reserve(USUAL_REQUEST_BYTES);
     heads::write_request(&mut written, head, body.as_ref().map(Bytes::len));
     let mut body = body.unwrap_or_default();
     if body.len() <= COPIED_BODY_BYTES {
