@@ -100,8 +100,19 @@ impl KeyHash {
 
 impl fmt::Display for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        f.write_str(&lower_hex(&self.0))
     }
+}
+
+/// The bytes in lower-case hexadecimal digits, as hashes and signatures are written.
+#[must_use]
+pub fn lower_hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
+    let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+    let mut text = Vec::with_capacity(2 * bytes.len());
+    text.extend(digits);
+    // Digits are ASCII, so nothing is lost here.
+    String::from_utf8(text).unwrap_or_default()
 }
 
 impl fmt::Debug for KeyHash {
@@ -338,5 +349,12 @@ mod tests {
         for (path, shown) in cases {
             assert_eq!(mask_keys(path), shown);
         }
+    }
+
+    #[test]
+    fn bytes_are_written_in_hexadecimal_digits() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(lower_hex(&all), hex::encode(&all));
+        assert_eq!(lower_hex(&[]), "");
     }
 }

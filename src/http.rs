@@ -20,6 +20,7 @@ use crate::route::{RouteTable, RouterHandle};
 use crate::sign::SignerHandle;
 use crate::store::Store;
 use crate::telemetry::{self, AccessLine};
+use crate::timers::Timers;
 use crate::upstream::UpstreamClient;
 
 pub mod admin;
@@ -107,6 +108,10 @@ pub struct Worker {
     pub accounts: AccountParts,
     /// The bounds of an answer's body.
     pub meter: MeterLimits,
+    /// Timers for request bodies.
+    pub body_timers: Timers,
+    /// Timers for the silence of AWS.
+    pub silence_timers: Timers,
 }
 
 /// Writes an access line for the gateway's own endpoints: the route, never the path, which may hold a key. Bedrock
@@ -144,6 +149,7 @@ pub async fn access_line<B: MessageBody>(
 
 /// Every URL.
 pub fn configure(config: &mut web::ServiceConfig) {
+    proxy::configure_first(config);
     admin::configure(config);
     ops::configure(config);
     proxy::configure(config);

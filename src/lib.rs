@@ -45,4 +45,6 @@ pub mod config;
 
 pub mod domain;
 
+pub mod timers;
+
 pub mod simulator;

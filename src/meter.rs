@@ -5,13 +5,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use actix_http::HttpMessage as _;
 use actix_http::body::{BodySize, MessageBody};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::Stream as _;
 use tokio::time::Sleep;
 
 use crate::event::Outcome;
-use crate::upstream::Answer;
+use crate::timers::{Timer, Timers};
+use crate::upstream::{Answer, AnswerBody};
 use crate::usage::{Framing, Progress};
 
 mod account;
@@ -50,17 +52,20 @@ fn not_recorded() -> BrokeOff {
 }
 
 /// The body of an answer, metered.
-#[derive(Debug)]
 pub struct MeteredBody {
     state: State,
     size: BodySize,
-    silence: Pin<Box<Sleep>>,
+    silence: Timer,
     heard_something: bool,
     limits: MeterLimits,
 }
 
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "all bodies flow, and few break")]
+impl std::fmt::Debug for MeteredBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MeteredBody").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
 enum State {
     Flowing(Flow),
     /// The last words are said; after a moment the connection is broken off.
@@ -69,10 +74,9 @@ enum State {
 }
 
 /// What is left when the client has gone: the stream from AWS, and the account of it.
-#[derive(Debug)]
 struct Flow {
-    answer: Answer,
-    account: Account,
+    answer: AnswerBody,
+    account: Box<Account>,
     received: u64,
     expected: Option<u64>,
     /// How the answer is framed, where an error can be told after what was handed on.
@@ -82,12 +86,20 @@ struct Flow {
 impl MeteredBody {
     /// A body of `length` bytes, or of a length that only its end tells.
     #[must_use]
-    pub fn new(answer: Answer, account: Account, length: Option<u64>, limits: MeterLimits) -> Self {
+    pub fn new(
+        mut answer: Answer,
+        account: Box<Account>,
+        length: Option<u64>,
+        limits: MeterLimits,
+        timers: &Timers,
+    ) -> Self {
         let may_go_on = account.may_go_on();
+        // The head is not kept: it may be as large as all the rest that an open stream holds.
+        let answer = answer.take_payload();
         Self {
             state: State::Flowing(Flow { answer, account, received: 0, expected: length, may_go_on }),
             size: length.map_or(BodySize::Stream, BodySize::Sized),
-            silence: Box::pin(tokio::time::sleep(limits.silence)),
+            silence: timers.timer(),
             heard_something: false,
             limits,
         }
@@ -95,12 +107,14 @@ impl MeteredBody {
 
     /// Whether AWS has been silent for too long. Chunks only set a flag: no clock is read for them.
     fn is_silent_too_long(&mut self, cx: &mut Context<'_>) -> bool {
-        while self.silence.as_mut().poll(cx).is_ready() {
+        if !self.silence.is_set() {
+            self.silence.set(self.limits.silence);
+        }
+        while self.silence.poll(cx).is_ready() {
             if !std::mem::take(&mut self.heard_something) {
                 return true;
             }
-            let next = tokio::time::Instant::now() + self.limits.silence;
-            self.silence.as_mut().reset(next);
+            self.silence.set(self.limits.silence);
         }
         false
     }
@@ -124,7 +138,7 @@ impl MeteredBody {
 impl Flow {
     /// The next chunk, noted in the account before it is handed on.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokeOff>>> {
-        match self.answer.poll_next_unpin(cx) {
+        match Pin::new(&mut self.answer).poll_next(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(chunk))) => {
                 self.received += chunk.len() as u64;

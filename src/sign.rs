@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use actix::{Actor, Addr, Context, Handler, Message, MessageResult};
-use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_http::header::{self, HeaderName, HeaderValue};
 
 use crate::domain::{IdentityId, Region, Service, UnixMicros};
 use crate::operation::headers::must_sign;
@@ -29,8 +29,8 @@ pub struct UpstreamHead {
     pub path: String,
     /// Query as it goes over the wire, without the `?`; empty where there is none.
     pub query: String,
-    /// Headers, `host` included.
-    pub headers: HeaderMap,
+    /// Headers in their order, `host` included; names in lower case.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What the Signer is asked.
@@ -148,9 +148,9 @@ impl Signer {
             Credentials::Bearer(token) => format!("Bearer {}", token.expose()),
             Credentials::Keys { access_key_id, secret_access_key, session_token, .. } => {
                 let amz_date = sigv4::amz_date(now);
-                head.headers.insert(AMZ_DATE, value(&amz_date)?);
+                head.headers.push((AMZ_DATE, value(&amz_date)?));
                 if let Some(token) = session_token {
-                    head.headers.insert(AMZ_SECURITY_TOKEN, value(token.expose())?);
+                    head.headers.push((AMZ_SECURITY_TOKEN, value(token.expose())?));
                 }
                 let signed = head.headers.iter().filter(|(name, _)| must_sign(name.as_str()));
                 let signable = sigv4::Signable {
@@ -163,10 +163,10 @@ impl Signer {
                     service: service.signing_name(),
                     now,
                 };
-                self.keys.authorization(access_key_id, secret_access_key.expose(), &signable, &amz_date)
+                self.keys.authorization(access_key_id, secret_access_key.expose(), signable, &amz_date)
             }
         };
-        head.headers.insert(header::AUTHORIZATION, value(&authorization)?);
+        head.headers.push((header::AUTHORIZATION, value(&authorization)?));
         Ok(SignedHead { head, generation: current.generation() })
     }
 }

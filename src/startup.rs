@@ -31,6 +31,7 @@ use crate::route::{RouteTable, RouterHandle};
 use crate::sign::{CredentialTable, Provider, ProviderSettings, SignerHandle};
 use crate::store::keys::{Change, KeyChange};
 use crate::store::{KeyRecord, Store, StoreError, follow_holders, follow_keys};
+use crate::timers::Timers;
 use crate::upstream::{self, UpstreamClient};
 
 mod rekey;
@@ -347,6 +348,8 @@ fn worker(
             drain_timeout: config.limits.drain_timeout,
             drain_bytes: config.limits.drain_bytes,
         },
+        body_timers: Timers::default(),
+        silence_timers: Timers::default(),
         shared: Arc::clone(shared),
     }
 }

@@ -6,6 +6,7 @@ mod count;
 pub mod event_stream;
 mod guardrail;
 mod json_members;
+mod mentions;
 mod output_bound;
 pub mod reader;
 pub mod request_facts;
@@ -16,6 +17,7 @@ mod statements;
 use serde::{Deserialize, Serialize};
 
 pub use answer_kind::{AnswerFacts, AnswerKind, ChargedBy, Framing};
+pub use mentions::{mentions_any, mentions_beginning};
 pub use reader::{Progress, Reading, UsageReader};
 pub use request_facts::{RequestFacts, request_estimate};
 

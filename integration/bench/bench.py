@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from datetime import datetime, timezone
 
+from growth import growth
 from measures import FULL, MODELS, QUICK, ROUND, Failed, Size, many_connections, one_connection, slow_streams, warm_up
 from report import text_of
 from targets import ENDS_CORE, HERE, REPOSITORY, RUNNING, TARGET_CORE, Bedgate, Mock, Nginx, Target
@@ -29,6 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a first look, under two minutes")
     parser.add_argument("--write", action="store_true", help="write the table to RESULTS.md")
     parser.add_argument("--only", default="", help="measures whose name contains this, such as unpaced")
+    parser.add_argument("--growth", action="store_true", help="only whether cost grows with keys, models and open streams")
     parser.add_argument("--rounds", type=int, default=0, help="instead of 2 (quick) or 5")
     return parser.parse_args()
 
@@ -114,6 +116,9 @@ def main() -> None:
     figures: Figures = defaultdict(list)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        if options.growth:
+            print(growth(MODELS, size))
+            return
         measure_all(figures, size, options)
     except Failed as failure:
         sys.exit(f"no figures: {failure}")

@@ -49,8 +49,8 @@ def command(kind: str, target: Target, model: str, **options: int) -> list[str]:
     return pinned(ENDS_CORE, [LOAD, kind, *(f"{name}={value}" for name, value in given.items())])
 
 
-def load(kind: str, target: Target, model: str, **options: int) -> dict:
-    """Runs the load client; adds the target's CPU seconds, what it still had to do afterwards included."""
+def load(kind: str, target: Target, model: str, settles: bool = True, **options: int) -> dict:
+    """Runs the load client; adds the target's CPU seconds, what it still had to do afterwards included if it settles."""
     before = target.cpu_seconds()
     done = subprocess.run(
         command(kind, target, model, **options), capture_output=True, text=True, timeout=RUN_SECONDS
@@ -61,7 +61,8 @@ def load(kind: str, target: Target, model: str, **options: int) -> dict:
     figures = json.loads(done.stdout)
     if figures["errors"]:
         raise Failed(f"{target.name} {kind}: {figures['errors']} errors, {done.stderr[-500:]} {target.errors()}")
-    target.settle()
+    if settles:
+        target.settle()
     figures["cpu"] = target.cpu_seconds() - before
     figures["busy"] = (at_end - before) / figures["seconds"]
     return figures

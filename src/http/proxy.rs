@@ -43,6 +43,11 @@ pub(super) fn is_bedrock(path: &str) -> bool {
     Address::of(path).is_some()
 }
 
+/// The paths of most requests, which are to be found before all others are compared.
+pub fn configure_first(config: &mut web::ServiceConfig) {
+    config.service(web::scope("/bedrock").default_service(web::to(proxy)));
+}
+
 /// A request that was let in.
 struct Admitted<'r> {
     id: EventId,
@@ -193,6 +198,7 @@ fn refuse_websocket(request: &HttpRequest) -> Result<(), GatewayError> {
     }
     Ok(())
 }
+const AMZ_TARGET: header::HeaderName = header::HeaderName::from_static("x-amz-target");
 
 fn request_line<'r>(request: &'r HttpRequest, path: &'r str) -> RequestLine<'r> {
     let headers = request.headers();
@@ -203,7 +209,7 @@ fn request_line<'r>(request: &'r HttpRequest, path: &'r str) -> RequestLine<'r> 
     RequestLine {
         method: request.method().as_str(),
         path,
-        amz_target: headers.get("x-amz-target").and_then(|value| value.to_str().ok()),
+        amz_target: headers.get(AMZ_TARGET).and_then(|value| value.to_str().ok()),
         signing_scope: text(header::AUTHORIZATION).and_then(signing_name),
         user_agent: text(header::USER_AGENT),
         has_body: Some(is_chunked || is_unsized || length.is_some_and(|length| length > 0)),

@@ -4,7 +4,9 @@ use memchr::memmem;
 
 use crate::domain::{NanoUsd, Service};
 use crate::pricing::{PriceBook, PriceQuery};
-use crate::usage::{AnswerFacts, AnswerKind, ChargedBy, RequestFacts, ServiceTier};
+use crate::usage::{
+    AnswerFacts, AnswerKind, ChargedBy, RequestFacts, ServiceTier, mentions_any, mentions_beginning,
+};
 
 /// Tokens that a model adds to what the request says: its own system prompt for tools and the like.
 const ADDED_INPUT_TOKENS: u64 = 1_024;
@@ -16,35 +18,34 @@ const ADDED_TOKENS_OF_BUILT_IN_TOOL: u64 = 2_048;
 const USUAL_OUTPUT_TOKENS: u64 = 1_024;
 /// Members and types that hold or name more input than their bytes tell: pictures, documents, sounds, objects in S3,
 /// earlier turns, stored files and prompts, tools that AWS runs and whose results the model reads.
-const UNMEASURED: [&[u8]; 27] = [
-    b"\"image\"",
-    b"\"image_url\"",
-    b"\"document\"",
-    b"\"video\"",
-    b"\"audio\"",
-    b"\"s3Location\"",
-    b"\"file\"",
-    b"\"input_audio\"",
-    b"\"input_image\"",
-    b"\"input_file\"",
-    b"\"file_id\"",
-    b"\"file_url\"",
-    b"\"file_data\"",
-    b"\"previous_response_id\"",
-    b"\"conversation\"",
-    b"\"item_reference\"",
-    b"\"prompt_id\"",
-    b"\"promptVariables\"",
-    b"\"systemTool\"",
-    b"\"mcp\"",
-    b"\"mcp_servers\"",
-    b"\"container\"",
-    b"\"file_search\"",
-    b"\"code_interpreter\"",
-    b"\"code_execution",
-    b"\"web_search",
-    b"\"web_fetch",
+const UNMEASURED: [&str; 24] = [
+    "image",
+    "image_url",
+    "document",
+    "video",
+    "audio",
+    "s3Location",
+    "file",
+    "input_audio",
+    "input_image",
+    "input_file",
+    "file_id",
+    "file_url",
+    "file_data",
+    "previous_response_id",
+    "conversation",
+    "item_reference",
+    "prompt_id",
+    "promptVariables",
+    "systemTool",
+    "mcp",
+    "mcp_servers",
+    "container",
+    "file_search",
+    "code_interpreter",
 ];
+/// Beginnings of such names; a date follows.
+const UNMEASURED_BEGINNINGS: [&str; 3] = ["code_execution", "web_search", "web_fetch"];
 
 /// What tells a request's cost before it is sent.
 #[derive(Clone, Copy, Debug)]
@@ -89,9 +90,11 @@ pub fn could_cost(
         || facts.tier == Some(ServiceTier::Priority)
         || facts.latency_optimised == Some(true);
     let has_media = facts.input_images > 0 || facts.timed_media || facts.image.is_some();
-    let is_unmeasured = |body| UNMEASURED.iter().any(|member| memmem::find(body, member).is_some());
     let is_open = is_dearer || has_media || facts.guardrail || facts.hides_members;
-    if is_open || is_disguised(question.body) || is_unmeasured(question.body) {
+    let is_unmeasured = || {
+        mentions_any(question.body, &UNMEASURED) || mentions_beginning(question.body, &UNMEASURED_BEGINNINGS)
+    };
+    if is_open || is_disguised(question.body) || is_unmeasured() {
         return None;
     }
     let tools = ADDED_TOKENS_OF_BUILT_IN_TOOL.saturating_mul(built_in_tools(question.body));

@@ -29,6 +29,9 @@ use crate::usage::{AnswerFacts, AnswerKind, Framing, Progress, Reading, RequestF
 /// The operation whose answers AWS keeps under an id.
 const MAKES_RESPONSES: &str = "OpenAiResponses";
 
+/// What the names of Bedrock's own headers start with.
+const BEDROCK_HEADERS: &str = "x-amzn-bedrock-";
+
 /// How a request came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -219,7 +222,12 @@ impl Account {
 
     /// Notes the head of the answer that goes to the client.
     pub fn answered(&mut self, route: &Route, status: u16, headers: &HeaderMap) {
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        // Most answers have none of these, and it takes longer to look for each.
+        let has_own = headers.keys().any(|name| name.as_str().starts_with(BEDROCK_HEADERS));
+        let header = |name: &str| {
+            let is_missing = !has_own && name.starts_with(BEDROCK_HEADERS);
+            if is_missing { None } else { headers.get(name)?.to_str().ok() }
+        };
         let facts = AnswerFacts {
             service: self.begun.service,
             operation: self.operation.name,
@@ -259,7 +267,7 @@ impl Account {
     /// Whether the answer, as far as its format tells, has come to its proper end.
     #[must_use]
     pub fn is_whole(&mut self) -> bool {
-        self.answered.as_mut().is_none_or(|answered| answered.reader.finish().whole)
+        self.answered.as_mut().is_none_or(|answered| answered.reader.may_end_here())
     }
 
     /// How the answer is framed, where an error can be told after what was received so far.

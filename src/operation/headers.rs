@@ -77,6 +77,13 @@ pub fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
+/// Whether the value of a `Connection` header says no more than what every connection of HTTP/1.1 does: it names no
+/// header.
+#[must_use]
+pub fn names_no_header(connection: &str) -> bool {
+    connection.eq_ignore_ascii_case("keep-alive") || connection.eq_ignore_ascii_case("close")
+}
+
 /// Whether the value of a `Connection` header declares this header (name in lower case) to be hop-by-hop.
 #[must_use]
 pub fn is_named_in_connection(name: &str, connection: &str) -> bool {

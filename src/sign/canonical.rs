@@ -32,8 +32,12 @@ impl CanonicalHead {
             let Some((name, _)) = group.first() else { continue };
             bytes.extend_from_slice(name.as_bytes());
             bytes.push(b':');
-            let values: Vec<Vec<u8>> = group.iter().map(|(_, value)| canonical_value(value)).collect();
-            bytes.extend_from_slice(&values.join(&b','));
+            for (index, (_, value)) in group.iter().enumerate() {
+                if index > 0 {
+                    bytes.push(b',');
+                }
+                write_value(&mut bytes, value);
+            }
             bytes.push(b'\n');
             if !signed_headers.is_empty() {
                 signed_headers.push(';');
@@ -60,6 +64,11 @@ fn canonical_path(path: &str) -> String {
         single.push('/');
     }
     for part in utf8_percent_encode(path, PATH) {
+        let has_run = part.contains("//") || (part.starts_with('/') && single.ends_with('/'));
+        if !has_run {
+            single.push_str(part);
+            continue;
+        }
         for character in part.chars() {
             if character != '/' || !single.ends_with('/') {
                 single.push(character);
@@ -90,7 +99,12 @@ fn canonical_query(query: &str) -> String {
 }
 
 /// Without spaces around, and runs of spaces inside as one.
-fn canonical_value(value: &[u8]) -> Vec<u8> {
+fn write_value(bytes: &mut Vec<u8>, value: &[u8]) {
     let words = value.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join(&b' ')
+    for (index, word) in words.enumerate() {
+        if index > 0 {
+            bytes.push(b' ');
+        }
+        bytes.extend_from_slice(word);
+    }
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use super::canonical::CanonicalHead;
-use crate::domain::{Region, UnixMicros};
+use crate::domain::{Region, UnixMicros, lower_hex};
 
 /// Derived keys kept at the most; they change once a day, so this many means many identities and regions.
 const MAX_CACHED_KEYS: usize = 4096;
@@ -39,7 +39,18 @@ pub struct Signable<'r> {
 /// Keys that were derived from secrets, one per access key, region, service and day.
 #[derive(Debug, Default)]
 pub struct SigningKeys {
-    keys: HashMap<(String, Region, &'static str), (String, [u8; 32])>,
+    by_access_key: HashMap<String, Vec<SigningKey>>,
+    count: usize,
+}
+
+/// A derived key, and what it is for.
+#[derive(Debug)]
+struct SigningKey {
+    region: Region,
+    service: &'static str,
+    /// `20261122`.
+    day: String,
+    key: [u8; 32],
 }
 
 impl SigningKeys {
@@ -49,28 +60,27 @@ impl SigningKeys {
         &mut self,
         access_key_id: &str,
         secret: &str,
-        request: &Signable<'_>,
+        request: Signable<'_>,
         amz_date: &str,
     ) -> String {
         let day = amz_date.get(..8).unwrap_or_default();
-        let scope = format!("{day}/{}/{}/aws4_request", request.region, request.service);
-        let head = CanonicalHead::of(request.method, request.path, request.query, request.headers.clone());
-        let hashed = hex::encode(Sha256::digest(head.with_payload(request.body_sha256)));
-        let signed_headers = &head.signed_headers;
-        let to_sign = format!("AWS4-HMAC-SHA256\n{amz_date}\n{scope}\n{hashed}");
-        let key = self.key(access_key_id, secret, request, day);
+        let scope = [day, "/", request.region.as_str(), "/", request.service, "/aws4_request"].concat();
+        let key = self.key(access_key_id, secret, &request, day);
+        let head = CanonicalHead::of(request.method, request.path, request.query, request.headers);
+        let hashed = lower_hex(&Sha256::digest(head.with_payload(request.body_sha256)));
+        let to_sign = ["AWS4-HMAC-SHA256\n", amz_date, "\n", &scope, "\n", &hashed].concat();
         let signature = calculate_signature(key, to_sign.as_bytes());
-        format!(
-            "AWS4-HMAC-SHA256 Credential={access_key_id}/{scope}, SignedHeaders={signed_headers}, Signature={signature}"
-        )
+        let names = &head.signed_headers;
+        let credential = ["AWS4-HMAC-SHA256 Credential=", access_key_id, "/", &scope];
+        [&credential.concat(), ", SignedHeaders=", names, ", Signature=", &signature].concat()
     }
 
     fn key(&mut self, access_key_id: &str, secret: &str, request: &Signable<'_>, day: &str) -> [u8; 32] {
-        let place = (access_key_id.to_owned(), request.region.clone(), request.service);
-        if let Some((known_day, key)) = self.keys.get(&place)
-            && known_day == day
-        {
-            return *key;
+        let is_for = |known: &&SigningKey| {
+            known.day == day && known.service == request.service && known.region == *request.region
+        };
+        if let Some(known) = self.by_access_key.get(access_key_id).and_then(|keys| keys.iter().find(is_for)) {
+            return known.key;
         }
         let time =
             SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(request.now.0).unwrap_or_default());
@@ -79,10 +89,17 @@ impl SigningKeys {
         for (to, from) in key.iter_mut().zip(derived.as_ref()) {
             *to = *from;
         }
-        if self.keys.len() >= MAX_CACHED_KEYS {
-            self.keys.clear();
+        if self.count >= MAX_CACHED_KEYS {
+            self.by_access_key.clear();
+            self.count = 0;
         }
-        self.keys.insert(place, (day.to_owned(), key));
+        let (region, service, day) = (request.region.clone(), request.service, day.to_owned());
+        let keys = self.by_access_key.entry(access_key_id.to_owned()).or_default();
+        // Those of yesterday sign nothing any more.
+        let before = keys.len();
+        keys.retain(|known| known.day == day);
+        self.count = self.count + keys.len() + 1 - before;
+        keys.push(SigningKey { region, service, day, key });
         key
     }
 }
@@ -92,15 +109,20 @@ impl SigningKeys {
 pub fn amz_date(now: UnixMicros) -> String {
     let at = OffsetDateTime::from_unix_timestamp(now.0.div_euclid(1_000_000))
         .unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    format!(
-        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
-        at.year(),
-        u8::from(at.month()),
-        at.day(),
-        at.hour(),
-        at.minute(),
-        at.second()
-    )
+    let month = u8::from(at.month());
+    let mut text = Vec::with_capacity(16);
+    text.extend(two_digits(at.year().div_euclid(100)));
+    text.extend(two_digits(at.year().rem_euclid(100)));
+    text.extend([month, at.day()].into_iter().flat_map(|part| two_digits(part.into())));
+    text.push(b'T');
+    text.extend([at.hour(), at.minute(), at.second()].into_iter().flat_map(|part| two_digits(part.into())));
+    text.push(b'Z');
+    String::from_utf8(text).unwrap_or_default()
+}
+
+fn two_digits(number: i32) -> [u8; 2] {
+    let digit = |value: i32| b'0' + u8::try_from(value.rem_euclid(10)).unwrap_or_default();
+    [digit(number / 10), digit(number)]
 }
 
 #[cfg(test)]
@@ -128,7 +150,7 @@ mod tests {
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
         let request =
             Signable { method, path, query, headers, body_sha256, region: &region, service: "bedrock", now };
-        SigningKeys::default().authorization("AKIDEXAMPLE", SECRET, &request, &amz_date(now))
+        SigningKeys::default().authorization("AKIDEXAMPLE", SECRET, request, &amz_date(now))
     }
 
     fn crates(
@@ -189,6 +211,34 @@ mod tests {
     }
 
     #[test]
+    fn a_date_is_written_as_aws_reads_it() {
+        assert_eq!(amz_date(UnixMicros(1_440_938_160_000_000)), "20150830T123600Z");
+        assert_eq!(amz_date(UnixMicros(1_798_761_599_999_999)), "20261231T235959Z");
+    }
+
+    #[test]
+    fn a_key_is_derived_once_a_day_for_each_region_and_service() {
+        let region: Region = "us-east-1".parse().unwrap();
+        let mut keys = SigningKeys::default();
+        for (day, service, count) in [(0, "a", 1), (0, "b", 2), (0, "a", 2), (1, "a", 1), (1, "b", 2)] {
+            let now = UnixMicros(1_440_938_160_000_000 + day * 86_400_000_000);
+            let headers = vec![("host", b"h.example".as_slice())];
+            let request = Signable {
+                method: "GET",
+                path: "/",
+                query: "",
+                headers,
+                body_sha256: "",
+                region: &region,
+                service,
+                now,
+            };
+            let _ = keys.authorization("AKIDEXAMPLE", SECRET, request, &amz_date(now));
+            assert_eq!((keys.count, keys.by_access_key["AKIDEXAMPLE"].len()), (count, count));
+        }
+    }
+
+    #[test]
     fn the_signature_of_awss_own_example_comes_out() {
         // get-vanilla of AWS's SigV4 test suite, as documented with its example credentials.
         let now = UnixMicros(1_440_938_160_000_000);
@@ -206,7 +256,7 @@ mod tests {
         };
         let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
         let authorization =
-            SigningKeys::default().authorization("AKIDEXAMPLE", secret, &request, &amz_date(now));
+            SigningKeys::default().authorization("AKIDEXAMPLE", secret, request, &amz_date(now));
         let expected = "Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31";
         assert!(authorization.ends_with(expected), "{authorization}");
     }

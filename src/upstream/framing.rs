@@ -1,200 +1,154 @@
-//! Follows the framing of HTTP/1.1 responses on a connection, so that a response which ends short is known to
-//! be short. awc alone reports several of these as a clean end.
+//! Where an HTTP/1.1 answer's body ends: by a length, in chunks, or with the connection. Pure; what is cut short is
+//! known to be short.
 //! <https://www.rfc-editor.org/rfc/rfc9112.html#section-6.3>
 
-/// A response head larger than this is refused.
-const MAX_HEAD_BYTES: usize = 128 * 1024;
-/// A response with more headers than this is refused.
-const MAX_HEADERS: usize = 128;
-/// A chunk-size line longer than this is refused.
+use bytes::{Buf as _, Bytes};
+
+/// A chunk-size line longer than this, extensions included, is refused.
 const MAX_CHUNK_LINE_BYTES: usize = 1024;
-
-/// Where in a response a connection is.
-#[derive(Debug)]
-pub(super) struct ResponseFraming {
-    state: State,
-    request_was_head: bool,
-}
-
-#[derive(Debug)]
-enum State {
-    /// Between exchanges.
-    Idle,
-    Head(Vec<u8>),
-    Sized(u64),
-    ChunkSize {
-        line: Vec<u8>,
-    },
-    ChunkData(u64),
-    ChunkEnd,
-    Trailers {
-        line_bytes: usize,
-    },
-    UntilClose,
-}
+/// Trailers longer than this, all together, are refused.
+const MAX_TRAILER_BYTES: usize = 16 * 1024;
 
 /// The peer does not speak HTTP/1.1.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("malformed response: {0}")]
-pub(super) struct Malformed(&'static str);
+pub(super) struct Malformed(pub(super) &'static str);
 
-impl ResponseFraming {
-    pub(super) fn new() -> Self {
-        Self { state: State::Idle, request_was_head: false }
+/// Where in its body an answer is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum BodyFraming {
+    /// So many bytes are left.
+    Sized(u64),
+    /// A chunk-size line; what came of it, where it came in pieces.
+    ChunkSize(Vec<u8>),
+    /// So many bytes of the chunk are left.
+    ChunkData(u64),
+    /// The line break after a chunk: so many bytes of it have come.
+    ChunkEnd(usize),
+    /// After the last chunk.
+    Trailers {
+        /// Bytes of the line that is not over yet.
+        line: usize,
+        /// Bytes of all lines.
+        all: usize,
+    },
+    /// All that comes until the connection ends.
+    UntilClose,
+    /// Nothing follows.
+    Ended,
+}
+
+impl BodyFraming {
+    /// A body in chunks, at its beginning.
+    pub(super) fn chunked() -> Self {
+        Self::ChunkSize(Vec::new())
     }
 
-    /// The first bytes of a request, or more of its body, are sent.
-    pub(super) fn sent(&mut self, bytes: &[u8]) {
-        if matches!(self.state, State::Idle) && !bytes.is_empty() {
-            self.request_was_head = bytes.starts_with(b"HEAD ");
-            self.state = State::Head(Vec::new());
-        }
+    /// Whether all of the body has come.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self, Self::Ended | Self::Sized(0))
     }
 
-    /// Whether the peer may close the connection now without cutting a response short.
-    pub(super) fn may_end(&self) -> bool {
-        matches!(self.state, State::Idle | State::UntilClose)
+    /// Whether the connection may end here without cutting the body short.
+    pub(super) fn may_end_here(&self) -> bool {
+        self.has_ended() || matches!(self, Self::UntilClose)
     }
 
-    /// Bytes arrived.
+    /// Takes the next bytes of the body from the front of what was received, as a part of it, not a copy. `None`: more
+    /// must come, or the body has ended.
     ///
     /// # Errors
-    /// They are no HTTP/1.1 response.
-    pub(super) fn received(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
-        while !bytes.is_empty() {
-            let taken = self.step(bytes)?;
-            bytes = bytes.get(taken..).unwrap_or_default();
-            // Bytes outside of any exchange are awc's to judge.
-            if taken == 0 {
-                return Ok(());
+    /// What was received is no body of this kind.
+    pub(super) fn take_data(&mut self, received: &mut Bytes) -> Result<Option<Bytes>, Malformed> {
+        while !received.is_empty() {
+            match self {
+                Self::Ended | Self::Sized(0) => return Ok(None),
+                Self::UntilClose => return Ok(Some(std::mem::take(received))),
+                Self::Sized(left) => return Ok(Some(up_to(left, received))),
+                Self::ChunkData(left) => {
+                    let data = up_to(left, received);
+                    if *left == 0 {
+                        *self = Self::ChunkEnd(0);
+                    }
+                    return Ok(Some(data));
+                }
+                Self::ChunkSize(_) => self.read_size(received)?,
+                Self::ChunkEnd(_) => self.read_chunk_end(received)?,
+                Self::Trailers { .. } => self.read_trailers(received)?,
             }
+        }
+        Ok(None)
+    }
+
+    fn read_size(&mut self, received: &mut Bytes) -> Result<(), Malformed> {
+        let Self::ChunkSize(line) = self else { return Ok(()) };
+        let end = memchr::memchr(b'\n', received).map(|at| at + 1);
+        let taken = end.unwrap_or(received.len());
+        if line.len() + taken > MAX_CHUNK_LINE_BYTES {
+            return Err(Malformed("chunk size line too long"));
+        }
+        let now = received.split_to(taken);
+        // Mostly the whole line is there at once, and nothing is copied.
+        let is_whole_at_once = line.is_empty() && end.is_some();
+        if !is_whole_at_once {
+            line.extend_from_slice(&now);
+        }
+        if end.is_some() {
+            *self = match chunk_size(if is_whole_at_once { &now } else { line })? {
+                0 => Self::Trailers { line: 0, all: 0 },
+                size => Self::ChunkData(size),
+            };
         }
         Ok(())
     }
 
-    fn step(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
-        let request_was_head = self.request_was_head;
-        match &mut self.state {
-            State::Idle | State::UntilClose => Ok(0),
-            // Mostly the whole head is there at once, and nothing is copied.
-            State::Head(head)
-                if head.is_empty()
-                    && let Some(end) = end_of_head(bytes) =>
-            {
-                self.state = after_head(bytes.get(..end).unwrap_or_default(), request_was_head)?;
-                Ok(end)
-            }
-            State::Head(_) => self.gather_head(bytes),
-            State::Sized(left) | State::ChunkData(left) => {
-                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                *left -= taken as u64;
-                if *left == 0 {
-                    self.state =
-                        if matches!(self.state, State::Sized(_)) { State::Idle } else { State::ChunkEnd };
-                }
-                Ok(taken)
-            }
-            State::ChunkSize { line } => {
-                let end = memchr::memchr(b'\n', bytes);
-                let taken = end.map_or(bytes.len(), |at| at + 1);
-                let more = bytes.get(..taken).unwrap_or_default();
-                if line.len() + more.len() > MAX_CHUNK_LINE_BYTES {
-                    return Err(Malformed("chunk size line too long"));
-                }
-                let is_whole_at_once = line.is_empty() && end.is_some();
-                if !is_whole_at_once {
-                    line.extend_from_slice(more);
-                }
-                if end.is_some() {
-                    self.state = match chunk_size(if is_whole_at_once { more } else { line })? {
-                        0 => State::Trailers { line_bytes: 0 },
-                        size => State::ChunkData(size),
-                    };
-                }
-                Ok(taken)
-            }
-            State::ChunkEnd => {
-                let end = memchr::memchr(b'\n', bytes);
-                if end.is_some() {
-                    self.state = State::ChunkSize { line: Vec::new() };
-                }
-                Ok(end.map_or(bytes.len(), |at| at + 1))
-            }
-            State::Trailers { line_bytes } => {
-                let Some(at) = memchr::memchr(b'\n', bytes) else {
-                    *line_bytes += bytes.len();
-                    return Ok(bytes.len());
-                };
-                let is_empty_line = *line_bytes + at <= 1;
-                self.state = if is_empty_line { State::Idle } else { State::Trailers { line_bytes: 0 } };
-                Ok(at + 1)
-            }
+    fn read_chunk_end(&mut self, received: &mut Bytes) -> Result<(), Malformed> {
+        let Self::ChunkEnd(seen) = self else { return Ok(()) };
+        if b"\r\n".get(*seen) != received.first() {
+            return Err(Malformed("a chunk longer than its size"));
         }
-    }
-}
-
-impl ResponseFraming {
-    /// A head that comes in pieces.
-    fn gather_head(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
-        let State::Head(head) = &mut self.state else { return Ok(0) };
-        let before = head.len();
-        let from = before.saturating_sub(3);
-        head.extend_from_slice(bytes);
-        let Some(length) = end_of_head(head.get(from..).unwrap_or_default()) else {
-            return if head.len() > MAX_HEAD_BYTES {
-                Err(Malformed("head too large"))
-            } else {
-                Ok(bytes.len())
-            };
-        };
-        let end = from + length;
-        head.truncate(end);
-        self.state = after_head(head, self.request_was_head)?;
-        Ok(end - before)
-    }
-}
-
-/// How long the head is, its empty line included, if all of it is there.
-fn end_of_head(bytes: &[u8]) -> Option<usize> {
-    memchr::memchr_iter(b'\n', bytes)
-        .find(|at| at.checked_sub(3).and_then(|from| bytes.get(from..=*at)) == Some(b"\r\n\r\n"))
-        .map(|at| at + 1)
-}
-
-fn after_head(head: &[u8], request_was_head: bool) -> Result<State, Malformed> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut response = httparse::Response::new(&mut headers);
-    response.parse(head).map_err(|_| Malformed("head"))?;
-    let status = response.code.unwrap_or_default();
-    if (100..200).contains(&status) && status != 101 {
-        return Ok(State::Head(Vec::new()));
-    }
-    if request_was_head || status == 204 || status == 304 {
-        return Ok(State::Idle);
-    }
-    let value =
-        |name: &str| response.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
-    if let Some(coding) = value("transfer-encoding") {
-        let is_chunked = coding.to_ascii_lowercase().ends_with(b"chunked");
-        return Ok(if is_chunked { State::ChunkSize { line: Vec::new() } } else { State::UntilClose });
-    }
-    match value("content-length") {
-        None => Ok(State::UntilClose),
-        Some(length) => {
-            let length = std::str::from_utf8(length).ok().and_then(|text| text.trim().parse().ok());
-            match length.ok_or(Malformed("content-length"))? {
-                0 => Ok(State::Idle),
-                length => Ok(State::Sized(length)),
-            }
+        received.advance(1);
+        *seen += 1;
+        if *seen == 2 {
+            *self = Self::chunked();
         }
+        Ok(())
+    }
+
+    fn read_trailers(&mut self, received: &mut Bytes) -> Result<(), Malformed> {
+        let Self::Trailers { line, all } = self else { return Ok(()) };
+        let end = memchr::memchr(b'\n', received);
+        let taken = end.map_or(received.len(), |at| at + 1);
+        *all += taken;
+        if *all > MAX_TRAILER_BYTES {
+            return Err(Malformed("trailers too long"));
+        }
+        // An empty line is `\r\n`; a lone `\n` is taken for one, too.
+        let is_last_line = end.is_some_and(|at| *line + at <= 1);
+        *line = if end.is_some() { 0 } else { *line + taken };
+        received.advance(taken);
+        if is_last_line {
+            *self = Self::Ended;
+        }
+        Ok(())
     }
 }
 
+/// The front of what was received, as far as it is left to come.
+fn up_to(left: &mut u64, received: &mut Bytes) -> Bytes {
+    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(received.len());
+    *left -= taken as u64;
+    received.split_to(taken)
+}
+
+/// `1a2b;extension\r\n`.
 fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
-    let digits =
-        line.split(|byte| matches!(byte, b';' | b'\r' | b'\n' | b' ' | b'\t')).next().unwrap_or_default();
-    let digits = std::str::from_utf8(digits).map_err(|_| Malformed("chunk size"))?;
-    u64::from_str_radix(digits, 16).map_err(|_| Malformed("chunk size"))
+    let malformed = Malformed("chunk size");
+    let Some(line) = line.strip_suffix(b"\r\n") else { return Err(malformed) };
+    let digits = line.split(|byte| matches!(byte, b';' | b' ' | b'\t')).next().unwrap_or_default();
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
+    let Some(digits) = std::str::from_utf8(digits).ok().filter(|_| is_number) else { return Err(malformed) };
+    u64::from_str_radix(digits, 16).map_err(|_| malformed)
 }
 
 #[cfg(test)]
@@ -203,63 +157,84 @@ mod tests {
 
     use super::*;
 
-    const CHUNKED: &[u8] =
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1\r\n0\r\n0\r\nDigest: a\r\n\r\n";
-    const SIZED: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+    const CHUNKED: &[u8] = b"5;x=y\r\nhello\r\n1\r\n0\r\n0\r\nDigest: a\r\n\r\n";
 
-    fn may_end_after(request: &[u8], response: &[u8]) -> bool {
-        let mut framing = ResponseFraming::new();
-        framing.sent(request);
-        framing.received(response).unwrap();
-        framing.may_end()
+    /// The body's data, and the framing afterwards.
+    fn read(mut framing: BodyFraming, pieces: &[&[u8]]) -> Result<(Vec<u8>, BodyFraming), Malformed> {
+        let mut data = Vec::new();
+        for piece in pieces {
+            let mut received = Bytes::copy_from_slice(piece);
+            while let Some(part) = framing.take_data(&mut received)? {
+                assert!(!part.is_empty());
+                data.extend_from_slice(&part);
+            }
+        }
+        Ok((data, framing))
     }
 
     #[test]
     fn every_truncation_is_seen_and_only_the_whole_is_whole() {
-        for whole in [CHUNKED, SIZED] {
-            for cut in 0..whole.len() {
-                assert!(!may_end_after(b"POST / HTTP/1.1", &whole[..cut]), "cut at {cut}");
-            }
-            assert!(may_end_after(b"POST / HTTP/1.1", whole));
+        for cut in 0..CHUNKED.len() {
+            let (_, framing) = read(BodyFraming::chunked(), &[&CHUNKED[..cut]]).unwrap();
+            assert!(!framing.may_end_here(), "cut at {cut}");
+        }
+        let (data, framing) = read(BodyFraming::chunked(), &[CHUNKED]).unwrap();
+        assert_eq!((data.as_slice(), framing.has_ended()), (b"hello0".as_slice(), true));
+        for cut in 0..5 {
+            assert!(!read(BodyFraming::Sized(5), &[&b"hello"[..cut]]).unwrap().1.may_end_here());
+        }
+        assert!(read(BodyFraming::Sized(5), &[b"hel", b"lo"]).unwrap().1.has_ended());
+    }
+
+    #[test]
+    fn a_body_without_a_length_ends_with_the_connection() {
+        let (data, framing) = read(BodyFraming::UntilClose, &[b"so", b"me"]).unwrap();
+        assert_eq!(data, b"some");
+        assert!(framing.may_end_here() && !framing.has_ended());
+    }
+
+    #[test]
+    fn what_follows_the_body_is_left() {
+        for (mut framing, body) in [(BodyFraming::chunked(), CHUNKED), (BodyFraming::Sized(2), b"ab")] {
+            let mut received = Bytes::from([body, b"HTTP"].concat());
+            while framing.take_data(&mut received).unwrap().is_some() {}
+            assert!(framing.has_ended());
+            assert_eq!(received.as_ref(), b"HTTP");
         }
     }
 
     #[test]
-    fn answers_without_a_body_end_with_their_head() {
-        for (request, response) in [
-            ("HEAD / HTTP/1.1", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"),
-            ("DELETE / HTTP/1.1", "HTTP/1.1 204 No Content\r\n\r\n"),
-            ("GET / HTTP/1.1", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
-        ] {
-            assert!(may_end_after(request.as_bytes(), response.as_bytes()), "{request}");
+    fn what_is_no_chunk_is_refused() {
+        let long = format!("1;{}\r\n", "x".repeat(MAX_CHUNK_LINE_BYTES));
+        let trailers = format!("0\r\n{}", "a: b\r\n".repeat(MAX_TRAILER_BYTES / 6 + 1));
+        for body in
+            ["x\r\n", "\r\n", "+5\r\nhello\r\n", "-1\r\n", "5\nhello", "fffffffffffffffff\r\n", "1\r\nab\r\n"]
+                .into_iter()
+                .chain([long.as_str(), trailers.as_str()])
+        {
+            assert!(read(BodyFraming::chunked(), &[body.as_bytes()]).is_err(), "{body:.20}");
         }
-    }
-
-    #[test]
-    fn a_response_with_no_length_ends_when_the_connection_does() {
-        assert!(may_end_after(b"GET / HTTP/1.1", b"HTTP/1.1 200 OK\r\n\r\nsome"));
     }
 
     proptest! {
         #[test]
-        fn the_cut_into_reads_does_not_matter(cuts in proptest::collection::vec(1usize..9, 1..60), chunked: bool) {
-            let whole = if chunked { CHUNKED } else { SIZED };
-            let mut framing = ResponseFraming::new();
-            framing.sent(b"POST / HTTP/1.1");
-            let mut rest = whole;
+        fn the_cut_into_reads_does_not_matter(cuts in proptest::collection::vec(1usize..9, 1..60)) {
+            let mut pieces = Vec::new();
+            let mut rest = CHUNKED;
             for cut in cuts {
                 let (now, later) = rest.split_at(cut.min(rest.len()));
-                framing.received(now).unwrap();
+                pieces.push(now);
                 rest = later;
-                prop_assert_eq!(framing.may_end(), rest.is_empty());
             }
+            let (data, framing) = read(BodyFraming::chunked(), &pieces).unwrap();
+            prop_assert!(b"hello0".starts_with(&data));
+            prop_assert_eq!(framing.has_ended(), rest.is_empty());
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let mut framing = ResponseFraming::new();
-            framing.sent(b"POST / HTTP/1.1");
-            let _ = framing.received(&bytes);
+            let _ = read(BodyFraming::chunked(), &[&bytes]);
+            let _ = read(BodyFraming::Trailers { line: 0, all: 0 }, &[&bytes]);
         }
     }
 }

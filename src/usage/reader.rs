@@ -189,6 +189,15 @@ impl UsageReader {
         (on_boundary && !self.statements.terminal && self.failure().is_none()).then_some(self.kind.framing)
     }
 
+    /// Whether the answer, as far as it has come, may end here: [`Reading::whole`] without the rest of the reading.
+    pub fn may_end_here(&mut self) -> bool {
+        match &self.body {
+            // Its last line may be without an end.
+            Body::Events(_) => self.finish().whole,
+            _ => self.is_whole(),
+        }
+    }
+
     fn is_whole(&self) -> bool {
         match &self.body {
             Body::Opaque => true,

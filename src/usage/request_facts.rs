@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::count::{Count, value};
 use super::json_members::{JsonMembers, Take, Wanted};
+use super::mentions::mentions_any;
 use super::output_bound::OutputBounds;
 use super::{ImageShape, ServiceTier};
 
@@ -127,8 +128,7 @@ impl RequestFacts {
         let settings = |name: &str| parse::<Settings>(members.value(name)).unwrap_or_default();
         let output_bounds = OutputBounds::of(&members);
         let present = |name: &str| members.count(name).is_some();
-        // A member's name anywhere: inside of a text its quotes would be escaped.
-        let names = |name: &str| memchr::memmem::find(scanned, format!("\"{name}\"").as_bytes()).is_some();
+        let names = |name: &str| mentions_any(scanned, &[name]);
         Self {
             body_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
             max_output_tokens: output_bounds.longest(),

@@ -2,7 +2,7 @@
 //! bedgate's own beside them.
 
 use actix_http::StatusCode;
-use actix_http::header;
+use actix_http::header::{self, HeaderMap, HeaderName};
 use actix_web::HttpResponse;
 
 use super::Admitted;
@@ -11,20 +11,30 @@ use crate::domain::UnixMicros;
 use crate::error::ErrorShape;
 use crate::http::Worker;
 use crate::meter::{Account, Ending, MeterLimits, MeteredBody};
-use crate::operation::headers::{is_named_in_connection, may_return};
+use crate::operation::headers::{is_named_in_connection, may_return, names_no_header};
+
+const CALL_ID: HeaderName = HeaderName::from_static("x-litellm-call-id");
+const MODEL_ID: HeaderName = HeaderName::from_static("x-litellm-model-id");
+const RESPONSE_COST: HeaderName = HeaderName::from_static("x-litellm-response-cost");
+const INPUT_TOKENS: HeaderName = HeaderName::from_static("x-amzn-bedrock-input-token-count");
+
+/// What `Connection` headers name, where they may name headers.
+pub(super) fn named_in_connection(headers: &HeaderMap) -> Vec<&str> {
+    let named = headers.get_all(header::CONNECTION).filter_map(|value| value.to_str().ok());
+    named.filter(|connection| !names_no_header(connection)).collect()
+}
 
 /// Builds the answer; its body goes on as it comes.
 pub(super) fn to_client(
     admitted: &Admitted<'_>,
     worker: &Worker,
     relayed: Relayed,
-    mut account: Account,
+    mut account: Box<Account>,
 ) -> HttpResponse {
     let Relayed { answer, route } = relayed;
     let status = answer.status();
     let mut response = HttpResponse::build(status);
-    let connection: Vec<&str> =
-        answer.headers().get_all(header::CONNECTION).filter_map(|value| value.to_str().ok()).collect();
+    let connection = named_in_connection(answer.headers());
     for (name, value) in answer.headers() {
         let is_for_this_hop = connection.iter().any(|listed| is_named_in_connection(name.as_str(), listed));
         if !is_for_this_hop && may_return(name.as_str()) && name != header::CONTENT_LENGTH {
@@ -32,17 +42,17 @@ pub(super) fn to_client(
         }
     }
     let call_id = admitted.attribution.call_id.clone().unwrap_or_else(|| admitted.id.to_string());
-    response.insert_header(("x-litellm-call-id", call_id));
-    response.insert_header(("x-litellm-model-id", route.deployment.id.as_str()));
+    response.insert_header((CALL_ID, call_id));
+    response.insert_header((MODEL_ID, route.deployment.id.as_str()));
     if !account.admission().is_unlimited() {
         for header in account.admission().headers(UnixMicros::now()) {
-            response.insert_header(header);
+            response.insert_header((HeaderName::from_static(header.0), header.1));
         }
     }
-    if answer.headers().contains_key("x-amzn-bedrock-input-token-count")
+    if answer.headers().contains_key(INPUT_TOKENS)
         && let Some(cost) = account.cost_from_head()
     {
-        response.insert_header(("x-litellm-response-cost", cost.to_string()));
+        response.insert_header((RESPONSE_COST, cost.to_string()));
     }
     let length =
         answer.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -59,5 +69,5 @@ pub(super) fn to_client(
         };
     }
     let limits = MeterLimits { silence: route.deployment.stream_timeout, ..worker.meter };
-    response.body(MeteredBody::new(answer, account, length, limits))
+    response.body(MeteredBody::new(answer, account, length, limits, &worker.silence_timers))
 }

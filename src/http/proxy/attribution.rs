@@ -1,6 +1,6 @@
 //! Who a call was made for, as the client's headers tell it, in LiteLLM's terms.
 
-use actix_http::header::HeaderMap;
+use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::auth::Caller;
 use crate::usage::RequestFacts;
@@ -10,14 +10,21 @@ const MAX_LABEL_BYTES: usize = 256;
 /// More tags than this are dropped.
 const MAX_TAGS: usize = 32;
 /// LiteLLM's headers for the customer, in its order.
-const END_USER: [&str; 2] = ["x-litellm-customer-id", "x-litellm-end-user-id"];
+const END_USER: [HeaderName; 2] =
+    [HeaderName::from_static("x-litellm-customer-id"), HeaderName::from_static("x-litellm-end-user-id")];
 /// Headers that name a session.
-const SESSION: [&str; 3] = ["x-litellm-trace-id", "x-litellm-session-id", "x-claude-code-session-id"];
+const SESSION: [HeaderName; 3] = [
+    HeaderName::from_static("x-litellm-trace-id"),
+    HeaderName::from_static("x-litellm-session-id"),
+    HeaderName::from_static("x-claude-code-session-id"),
+];
+const TAGS: HeaderName = HeaderName::from_static("x-litellm-tags");
+const CALL_ID: HeaderName = HeaderName::from_static("x-litellm-call-id");
 
 /// Headers with which Claude Code tells its agents apart, and the tags that they become.
-const AGENTS: [(&str, &str); 2] = [
-    ("x-claude-code-agent-id", "claude-code-agent"),
-    ("x-claude-code-parent-agent-id", "claude-code-parent-agent"),
+const AGENTS: [(HeaderName, &str); 2] = [
+    (HeaderName::from_static("x-claude-code-agent-id"), "claude-code-agent"),
+    (HeaderName::from_static("x-claude-code-parent-agent-id"), "claude-code-parent-agent"),
 ];
 
 /// Who a call was made for.
@@ -33,9 +40,11 @@ pub(super) struct Attribution {
 impl Attribution {
     /// `user_header` is a further header that names the customer, after LiteLLM's own.
     pub(super) fn of(headers: &HeaderMap, caller: &Caller, user_header: Option<&str>) -> Self {
-        let read = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).and_then(label);
+        let text = |value: &HeaderValue| value.to_str().ok().and_then(label);
+        let read = |name: &HeaderName| headers.get(name).and_then(text);
+        let by_user_header = || user_header.and_then(|name| headers.get(name)).and_then(text);
         let mut tags: Vec<String> = caller.key().map(|key| key.tags.clone()).unwrap_or_default();
-        if let Some(listed) = headers.get("x-litellm-tags").and_then(|value| value.to_str().ok()) {
+        if let Some(listed) = headers.get(TAGS).and_then(|value| value.to_str().ok()) {
             tags.extend(listed.split(',').filter_map(label));
         }
         tags.extend(
@@ -43,9 +52,9 @@ impl Attribution {
         );
         tags.truncate(MAX_TAGS);
         Self {
-            end_user: END_USER.into_iter().chain(user_header).find_map(read),
-            session_id: SESSION.iter().find_map(|name| read(name)),
-            call_id: read("x-litellm-call-id"),
+            end_user: END_USER.iter().find_map(read).or_else(by_user_header),
+            session_id: SESSION.iter().find_map(read),
+            call_id: read(&CALL_ID),
             tags,
         }
     }
@@ -67,8 +76,6 @@ fn label(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use actix_http::header::{HeaderName, HeaderValue};
-
     use super::*;
 
     #[test]

@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use sha2::{Digest, Sha256};
 
 use crate::auth::{Caller, Claim};
+use crate::domain::lower_hex;
 use crate::error::GatewayError;
 use crate::http::Worker;
 use crate::limits::{BufferIsFull, BufferedBytes, Holder};
@@ -44,7 +45,7 @@ impl Body {
         let before = self.bytes.get(..span.start).unwrap_or_default();
         let after = self.bytes.get(span.end..).unwrap_or_default();
         let bytes = Bytes::from([before, literal.as_bytes(), after].concat());
-        let sha256 = hex::encode(Sha256::digest(&bytes)).into();
+        let sha256 = lower_hex(&Sha256::digest(&bytes)).into();
         (bytes, sha256)
     }
 }
@@ -66,7 +67,7 @@ pub(super) async fn read(
     } else {
         let holder = claim.caller().map_or(Holder::Unproven, Holder::of);
         let reading = collect(payload, worker.shared.buffer.account(holder), limit, declared);
-        let in_time = tokio::time::timeout(limits.body_timeout, reading).await;
+        let in_time = worker.body_timers.limit(limits.body_timeout, reading).await;
         in_time.unwrap_or(Err(GatewayError::BodyTimeout(limits.body_timeout)))
     };
     match body {
@@ -106,7 +107,7 @@ async fn collect(
         }
     }
     let bytes = if gathered.is_empty() { first } else { gathered.freeze() };
-    Ok(Body { bytes, sha256: hex::encode(hash.finalize()).into(), held })
+    Ok(Body { bytes, sha256: lower_hex(&hash.finalize()).into(), held })
 }
 
 fn is_full(bound: BufferIsFull) -> GatewayError {

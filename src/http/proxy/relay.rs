@@ -1,7 +1,8 @@
 //! Steps 6 to 8: deployment, signature, AWS; on a failure that another deployment may not have, the next one.
 
-use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_http::header::{self, HeaderValue};
 
+use super::answer::named_in_connection;
 use super::body::Sent;
 use super::{Admitted, journal_is_full};
 use crate::domain::{NanoUsd, UnixMicros};
@@ -24,6 +25,9 @@ use crate::usage::RequestFacts;
 /// How bedgate names itself to AWS.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("bedgate/", env!("CARGO_PKG_VERSION")));
 
+/// Room for the headers that most requests have, those of the signature included.
+const USUAL_HEADERS: usize = 12;
+
 /// An answer of AWS, whatever its status, and who gave it.
 pub(super) struct Relayed {
     pub(super) answer: Answer,
@@ -42,7 +46,7 @@ pub(super) async fn to_aws(
     worker: &Worker,
     place: Place,
     admission: Admission,
-) -> Result<(Relayed, Account), GatewayError> {
+) -> Result<(Relayed, Box<Account>), GatewayError> {
     let mut attempt =
         Attempts { admitted, worker, tried: Vec::new(), account: None, place: Some(place), admission };
     let mut last_answer = None;
@@ -133,7 +137,7 @@ struct Attempts<'a> {
     worker: &'a Worker,
     tried: Vec<usize>,
     /// Opened before the first try sends anything.
-    account: Option<Account>,
+    account: Option<Box<Account>>,
     place: Option<Place>,
     /// Handed to the account once that is open.
     admission: Admission,
@@ -142,7 +146,7 @@ struct Attempts<'a> {
 impl Attempts<'_> {
     /// Reserves what the request could cost at this deployment.
     fn afford(&mut self, route: &Route) -> Result<(), GatewayError> {
-        let admission = self.account.as_mut().map_or(&mut self.admission, Account::admission);
+        let admission = self.account.as_deref_mut().map_or(&mut self.admission, Account::admission);
         if admission.is_unlimited() {
             return Ok(());
         }
@@ -248,11 +252,11 @@ impl Attempts<'_> {
         };
         let mut account = Account::open(self.worker.accounts.clone(), begun, opening, place)?;
         account.hold(std::mem::take(&mut self.admission));
-        self.account = Some(account);
+        self.account = Some(Box::new(account));
         Ok(())
     }
 
-    fn answered(self, relayed: Relayed) -> Result<(Relayed, Account), GatewayError> {
+    fn answered(self, relayed: Relayed) -> Result<(Relayed, Box<Account>), GatewayError> {
         let mut account = self
             .account
             .ok_or_else(|| GatewayError::Internal(anyhow::anyhow!("an answer without an account")))?;
@@ -369,21 +373,20 @@ fn head(
         _ => admitted.path.to_owned(),
     };
     let path = if path.is_empty() { "/".to_owned() } else { path };
-    let mut headers = HeaderMap::with_capacity(8);
-    let connection: Vec<&str> =
-        request.headers().get_all(header::CONNECTION).filter_map(|value| value.to_str().ok()).collect();
+    let mut headers = Vec::with_capacity(USUAL_HEADERS);
+    let connection = named_in_connection(request.headers());
     for (name, value) in request.headers() {
         let name_text = name.as_str();
         let is_for_this_hop = connection.iter().any(|listed| is_named_in_connection(name_text, listed));
         let holds_the_key = key_header_name.is_some_and(|key_header| key_header == name_text);
         if !is_for_this_hop && !holds_the_key && may_forward(name_text, admitted.call.operation) {
-            headers.append(name.clone(), value.clone());
+            headers.push((name.clone(), value.clone()));
         }
     }
     if let Ok(host) = HeaderValue::from_str(&endpoint.host) {
-        headers.insert(header::HOST, host);
+        headers.push((header::HOST, host));
     }
-    headers.insert(HeaderName::from_static("user-agent"), USER_AGENT);
+    headers.push((header::USER_AGENT, USER_AGENT));
     UpstreamHead {
         method: request.method().clone(),
         path: format!("{}{path}", endpoint.base_path),

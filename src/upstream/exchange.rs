@@ -1,0 +1,222 @@
+//! One request over one connection: out go head and body, in comes the head of the answer and then its body, as it
+//! comes. Nothing is sent twice.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use actix_http::error::PayloadError;
+use actix_http::{Method, RequestHead};
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures_util::Stream;
+use tokio::io::AsyncWriteExt as _;
+
+use super::connection::Connection;
+use super::framing::{BodyFraming, Malformed};
+use super::heads::{self, ResponseStart};
+use super::pool::Place;
+
+/// A body up to this size is copied behind the head and sent with it by a plain write; a larger one is sent from where
+/// it is, which takes a call that costs a little more.
+const COPIED_BODY_BYTES: usize = 4 * 1024;
+/// Room for the head of most requests and a body that is copied behind it.
+const USUAL_REQUEST_BYTES: usize = 2 * 1024;
+/// Room for one read. Larger: fewer calls for large answers; but what was read stays in memory for as long as a slow
+/// client has not taken it.
+const READ_BYTES: usize = 16 * 1024;
+/// The buffer that reads are taken from: so many bytes at a time.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// What all connections of a worker read into and write heads from: they take turns, and none has a buffer of its own
+/// while nothing comes.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    incoming: RefCell<BytesMut>,
+    outgoing: RefCell<Vec<u8>>,
+}
+
+impl Buffers {
+    /// What has come over the connection; empty at its end.
+    fn poll_receive(&self, connection: &mut Connection, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let mut incoming = self.incoming.borrow_mut();
+        if incoming.capacity() < READ_BYTES {
+            incoming.reserve(BUFFER_BYTES);
+        }
+        connection.poll_receive(cx, &mut incoming).map_ok(|_| incoming.split().freeze())
+    }
+}
+
+/// A connection in use, and its place.
+#[derive(Debug)]
+pub(super) struct InUse {
+    pub(super) connection: Connection,
+    pub(super) place: Place,
+}
+
+/// Sends a request and waits for the head of its answer. That may come before all of the request was sent: then the
+/// rest is not.
+///
+/// # Errors
+/// The connection failed, ended, or speaks something else.
+pub(super) async fn exchange(
+    mut used: InUse,
+    buffers: Rc<Buffers>,
+    head: &RequestHead,
+    body: Option<Bytes>,
+) -> io::Result<(ResponseStart, AnswerBody)> {
+    let mut written = buffers.outgoing.take();
+    written.clear();
+    written.reserve(USUAL_REQUEST_BYTES);
+    heads::write_request(&mut written, head, body.as_ref().map(Bytes::len));
+    let mut body = body.unwrap_or_default();
+    if body.len() <= COPIED_BODY_BYTES {
+        written.extend_from_slice(&body);
+        body = Bytes::new();
+    }
+    let request_was_head = head.method == Method::HEAD;
+    let mut outgoing = written.as_slice().chain(body);
+    let mut incoming = Incoming { gathered: Vec::new(), request_was_head };
+    let mut is_sent = false;
+    let connection = &mut used.connection;
+    let (mut start, unread) = poll_fn(|cx| {
+        let mut failure = None;
+        if !is_sent {
+            match poll_send(connection, &mut outgoing, cx) {
+                Poll::Ready(Ok(())) => is_sent = true,
+                Poll::Ready(Err(error)) => failure = Some(error),
+                Poll::Pending => {}
+            }
+        }
+        // Also where sending failed: AWS may have said why before it closed the connection.
+        match (incoming.poll_head(connection, &buffers, cx), failure) {
+            (Poll::Ready(Ok(start)), _) => Poll::Ready(Ok(start)),
+            (_, Some(failure)) => Poll::Ready(Err(failure)),
+            (otherwise, None) => otherwise,
+        }
+    })
+    .await?;
+    *buffers.outgoing.borrow_mut() = written;
+    start.keeps_alive &= is_sent;
+    let framing = std::mem::replace(&mut start.framing, BodyFraming::Ended);
+    let mut body = AnswerBody { used: Some(used), buffers, framing, unread, keeps_alive: start.keeps_alive };
+    body.let_go_at_end();
+    Ok((start, body))
+}
+
+fn poll_send(
+    connection: &mut Connection,
+    outgoing: &mut impl bytes::Buf,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    std::task::ready!(pin!(connection.write_all_buf(outgoing)).poll(cx))?;
+    pin!(connection.flush()).poll(cx)
+}
+
+/// The head of an answer while it comes.
+struct Incoming {
+    /// What came of it, where it came in pieces.
+    gathered: Vec<u8>,
+    request_was_head: bool,
+}
+
+impl Incoming {
+    /// The head, and what came of the body with it.
+    fn poll_head(
+        &mut self,
+        connection: &mut Connection,
+        buffers: &Buffers,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(ResponseStart, Bytes)>> {
+        loop {
+            let mut received = std::task::ready!(buffers.poll_receive(connection, cx))?;
+            if received.is_empty() {
+                let text = "it was closed before the answer";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
+            }
+            if !self.gathered.is_empty() {
+                self.gathered.extend_from_slice(&received);
+                received = Bytes::copy_from_slice(&self.gathered);
+            }
+            if let Some((start, length)) =
+                heads::read_response(&received, self.request_was_head).map_err(invalid)?
+            {
+                received.advance(length);
+                return Poll::Ready(Ok((start, received)));
+            }
+            if self.gathered.is_empty() {
+                self.gathered.extend_from_slice(&received);
+            }
+        }
+    }
+}
+
+fn invalid(error: Malformed) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// The body of an answer as it comes. Whole, it gives its connection back; dropped before, it closes it.
+#[derive(Debug)]
+pub(super) struct AnswerBody {
+    used: Option<InUse>,
+    buffers: Rc<Buffers>,
+    framing: BodyFraming,
+    /// Received, and not passed on.
+    unread: Bytes,
+    keeps_alive: bool,
+}
+
+impl AnswerBody {
+    /// Whether nothing is left to come.
+    pub(super) fn has_ended(&self) -> bool {
+        self.used.is_none()
+    }
+
+    /// Gives the connection back once it is at the body's end.
+    fn let_go_at_end(&mut self) {
+        if !self.framing.has_ended() {
+            return;
+        }
+        let is_reusable = self.keeps_alive && self.unread.is_empty();
+        if let Some(InUse { connection, place }) = self.used.take()
+            && is_reusable
+        {
+            place.keep(connection);
+        }
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        loop {
+            if let Some(data) = self.framing.take_data(&mut self.unread).map_err(invalid)? {
+                self.let_go_at_end();
+                return Poll::Ready(Some(Ok(data)));
+            }
+            self.let_go_at_end();
+            let Some(used) = &mut self.used else { return Poll::Ready(None) };
+            let received = std::task::ready!(self.buffers.poll_receive(&mut used.connection, cx))?;
+            if received.is_empty() {
+                self.used = None;
+                if self.framing.may_end_here() {
+                    return Poll::Ready(None);
+                }
+                let text = "the connection ended before the response did";
+                return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, text))));
+            }
+            self.unread = received;
+        }
+    }
+}
+
+impl Stream for AnswerBody {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_data(cx).map_err(PayloadError::Io)
+    }
+}
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod tests;

@@ -1,0 +1,122 @@
+//! What lies beneath awc: connections that are kept warm, bodies that are not copied, answers that are read once.
+//! awc's own connector makes a codec with a timer for each request, takes the connection that idled longest, copies
+//! bodies into its buffer, and takes several kinds of short answers for whole ones.
+
+use std::error::Error;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_http::{BoxedPayloadStream, Payload, Uri};
+use actix_service::{Service, fn_service};
+use awc::body::{BodySize, MessageBody};
+use awc::error::{ConnectError, SendRequestError};
+use awc::middleware::Transform;
+use awc::{ConnectRequest, ConnectResponse};
+use bytes::Bytes;
+
+use super::connection::Dialler;
+use super::exchange::{Buffers, InUse, exchange};
+use super::pool::Pool;
+use crate::config::AwsConfig;
+
+/// How often idle connections are looked through for old ones.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A client over plain connections, or over TLS.
+pub(super) fn client(config: &AwsConfig, tls: Option<Arc<rustls::ClientConfig>>) -> awc::Client {
+    let dialler = Dialler::new(tls, config.connect_timeout);
+    let pool = Pool::new(config.keep_alive, config.max_connections);
+    let transport = Rc::new(TransportParts { dialler, pool, buffers: Rc::default() });
+    sweep_now_and_then(&transport);
+    awc::Client::builder()
+        .disable_timeout()
+        .disable_redirects()
+        .no_default_headers()
+        .wrap(InPlaceOfAwcs(fn_service(move |request| send(Rc::clone(&transport), request))))
+        .finish()
+}
+
+struct TransportParts {
+    dialler: Dialler,
+    pool: Pool,
+    buffers: Rc<Buffers>,
+}
+
+/// A service that answers itself and asks no other.
+struct InPlaceOfAwcs<S>(S);
+
+impl<S, Below> Transform<Below, ConnectRequest> for InPlaceOfAwcs<S>
+where
+    S: Service<ConnectRequest>,
+{
+    type Transform = S;
+
+    fn new_transform(self, _: Below) -> S {
+        self.0
+    }
+}
+
+fn sweep_now_and_then(transport: &Rc<TransportParts>) {
+    let transport = Rc::downgrade(transport);
+    actix_rt::spawn(async move {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            let Some(transport) = transport.upgrade() else { return };
+            transport.pool.sweep(Instant::now());
+        }
+    });
+}
+
+async fn send(
+    transport: Rc<TransportParts>,
+    request: ConnectRequest,
+) -> Result<ConnectResponse, SendRequestError> {
+    let ConnectRequest::Client(head, body, _) = request else {
+        return Err(SendRequestError::TunnelNotSupported);
+    };
+    let body = bytes_of(body).await?;
+    let used = transport.connection(&head.as_ref().uri).await?;
+    let exchanging = exchange(used, Rc::clone(&transport.buffers), head.as_ref(), body);
+    let (start, body) = exchanging.await.map_err(SendRequestError::Send)?;
+    // awc makes no answers for others but in its test helpers, which do no more than this.
+    let answer = awc::test::TestResponse::default().finish().map_body(|head, _| {
+        head.status = start.status;
+        head.headers = start.headers;
+        if body.has_ended() {
+            return Payload::None;
+        }
+        let payload: BoxedPayloadStream = Box::pin(body);
+        Payload::from(payload)
+    });
+    Ok(ConnectResponse::Client(answer))
+}
+
+/// The bytes of a body that is at hand whole, or `None` where the request has none.
+async fn bytes_of(body: impl MessageBody<Error = Box<dyn Error>>) -> Result<Option<Bytes>, SendRequestError> {
+    let BodySize::Sized(length) = body.size() else { return Ok(None) };
+    let mut body = pin!(body);
+    let bytes = match poll_fn(|cx| body.as_mut().poll_next(cx)).await {
+        Some(bytes) => bytes.map_err(SendRequestError::Body)?,
+        None => Bytes::new(),
+    };
+    if bytes.len() as u64 != length {
+        return Err(SendRequestError::Body("the body is in pieces".into()));
+    }
+    Ok(Some(bytes))
+}
+
+impl TransportParts {
+    /// A connection to the URI's host: one that idles and is good, or a new one.
+    async fn connection(&self, uri: &Uri) -> Result<InUse, ConnectError> {
+        let authority = uri.authority().ok_or(ConnectError::Unresolved)?;
+        let place = self.pool.place(authority.as_str()).await;
+        let connection = match place.idle_connection(Instant::now()) {
+            Some(connection) => connection,
+            None => self.dialler.connect(uri.clone()).await?,
+        };
+        Ok(InUse { connection, place })
+    }
+}
