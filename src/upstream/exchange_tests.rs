@@ -1,3 +1,5 @@
+//! Exchanges with a peer on loopback: whole answers, short ones, early ones, and what becomes of the connection.
+
 use actix_http::header::{self, HeaderValue};
 use futures_util::StreamExt as _;
 use std::time::{Duration, Instant};
