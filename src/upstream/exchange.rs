@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -12,7 +12,7 @@ use actix_http::error::PayloadError;
 use actix_http::{Method, RequestHead};
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::Stream;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::AsyncWrite as _;
 
 use super::connection::Connection;
 use super::framing::{BodyFraming, Malformed};
@@ -111,8 +111,22 @@ fn poll_send(
     outgoing: &mut impl bytes::Buf,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
-    std::task::ready!(pin!(connection.write_all_buf(outgoing)).poll(cx))?;
-    pin!(connection.flush()).poll(cx)
+    while outgoing.has_remaining() {
+        let is_one_piece = outgoing.chunk().len() == outgoing.remaining();
+        let sent = if is_one_piece {
+            std::task::ready!(Pin::new(&mut *connection).poll_write(cx, outgoing.chunk()))?
+        } else {
+            let mut pieces = [io::IoSlice::new(&[]); 2];
+            let count = outgoing.chunks_vectored(&mut pieces);
+            let pieces = pieces.get(..count).unwrap_or_default();
+            std::task::ready!(Pin::new(&mut *connection).poll_write_vectored(cx, pieces))?
+        };
+        if sent == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        outgoing.advance(sent);
+    }
+    Pin::new(connection).poll_flush(cx)
 }
 
 /// The head of an answer while it comes.

@@ -1,7 +1,9 @@
+//! Exchanges with a peer on loopback: whole answers, short ones, early ones, and what becomes of the connection.
+
 use actix_http::header::{self, HeaderValue};
 use futures_util::StreamExt as _;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::connection::Dialler;

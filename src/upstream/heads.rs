@@ -85,7 +85,7 @@ fn response_start(
     let mut headers = HeaderMap::with_capacity(response.headers.len());
     for header in response.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Malformed("header name"))?;
-        let value = HeaderValue::from_maybe_shared(copy.slice_ref_of(head, header.value));
+        let value = HeaderValue::from_maybe_shared(in_copy(&copy, head, header.value));
         headers.append(name, value.map_err(|_| Malformed("header value"))?);
     }
     let has_no_body = request_was_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -120,17 +120,11 @@ fn framing_of(headers: &HeaderMap) -> Result<BodyFraming, Malformed> {
     }
 }
 
-/// A part of a copy, found by where it stands in the original.
-trait SliceOfCopy {
-    fn slice_ref_of(&self, original: &[u8], part: &[u8]) -> Bytes;
-}
-
-impl SliceOfCopy for Bytes {
-    fn slice_ref_of(&self, original: &[u8], part: &[u8]) -> Bytes {
-        let start = (part.as_ptr() as usize).saturating_sub(original.as_ptr() as usize);
-        let end = start.saturating_add(part.len());
-        if end <= self.len() { self.slice(start..end) } else { Bytes::copy_from_slice(part) }
-    }
+/// A part of some bytes as the same part of their copy.
+fn in_copy(copy: &Bytes, original: &[u8], part: &[u8]) -> Bytes {
+    let start = (part.as_ptr() as usize).saturating_sub(original.as_ptr() as usize);
+    let end = start.saturating_add(part.len());
+    if end <= copy.len() { copy.slice(start..end) } else { Bytes::copy_from_slice(part) }
 }
 
 #[cfg(test)]
