@@ -18,6 +18,7 @@ use bedgate::domain::{NanoUsd, Secret};
 use bedgate::journal::{DataDir, Journal, JournalOptions};
 use bedgate::ledger::{LedgerHandle, LedgerOptions, ShipError, SpendSink};
 use bedgate::store::Store;
+use bedgate::store::spend::Days;
 
 const HELP: &str = "usage: cargo bench --bench ingest -- [--events NUMBER (200000)] [--rounds NUMBER (3)]";
 /// Workers whose journals are taken over.
@@ -59,7 +60,7 @@ async fn round(name: &str, url: Option<String>, events: u64) {
     let config = DatabaseConfig { url: url.map(Secret::new), pool_size };
     let store = Store::open(&config, directory.path()).await.unwrap();
     store.migrate().await.unwrap();
-    let spent_before = store.total_spend().await.unwrap();
+    let spent_before = store.total_spend(Days::default()).await.unwrap();
     let journal = Journal::open(DataDir::open(directory.path()).unwrap(), JournalOptions::default()).unwrap();
     let (before, database_before) = (cpu_seconds("self"), database_cpu_seconds());
     let started = Instant::now();
@@ -70,7 +71,7 @@ async fn round(name: &str, url: Option<String>, events: u64) {
     }
     let seconds = started.elapsed().as_secs_f64();
     let (after, database_after) = (cpu_seconds("self"), database_cpu_seconds());
-    let spent = store.total_spend().await.unwrap().0 - spent_before.0;
+    let spent = store.total_spend(Days::default()).await.unwrap().0 - spent_before.0;
     assert_eq!(spent, events::usual(0).1.cost.unwrap_or(NanoUsd::ZERO).0 * i64::try_from(events).unwrap());
 
     let count = events as f64;

@@ -368,7 +368,7 @@ def test_what_outlasts_the_grace_is_cut_and_recorded(spawn_gateway, slow_simulat
                 assert running.terminate() == 0, running.errors()[-2000:]
                 assert time.monotonic() - began < 6
     with spawn_gateway(config=config, upstream=slow_simulator, data_dir=data_dir) as running:
-        assert outcome(running.event("cut-1")) == "client_gone"
+        assert outcome(running.event("cut-1")) == "interrupted"
     shutil.rmtree(data_dir.parent)
 
 

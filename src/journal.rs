@@ -68,7 +68,7 @@ impl Default for JournalOptions {
 const OPEN_SHARE: u64 = 4;
 
 /// The least that a journal may be bounded by, for so many writers: their open segments together (see
-/// [`Journal::segment_bytes`]) leave room for one more request. With less, all of it could stand in open segments, and
+/// `Journal::segment_bytes`) leave room for one more request. With less, all of it could stand in open segments, and
 /// nothing would ever be let in again.
 #[must_use]
 pub fn least_bytes(writers: usize) -> u64 {

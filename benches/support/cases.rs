@@ -89,7 +89,7 @@ fn signing() -> Box<dyn FnMut()> {
             service: "bedrock",
             now: NOON,
         };
-        black_box(keys.authorization("AKIAIOSFODNN7EXAMPLE", "a secret", black_box(&signable), &date));
+        black_box(keys.authorization("AKIAIOSFODNN7EXAMPLE", "a secret", black_box(signable), &date));
     })
 }
 
@@ -177,7 +177,14 @@ fn pricing() -> Box<dyn FnMut()> {
     let usage =
         Usage { input_tokens: 1_200, output_tokens: 350, cache_read_tokens: 80_000, ..Usage::default() };
     Box::new(move || {
-        let query = PriceQuery { model_id: MODEL, region: "us-west-2", base_model: None, own: &own };
+        let query = PriceQuery {
+            model_id: MODEL,
+            region: "us-west-2",
+            base_model: None,
+            own: &own,
+            multipliers: &[],
+            at: NOON,
+        };
         assert!(PriceBook::builtin().price(black_box(&query), black_box(&usage)).cost.is_some());
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::balance::{self, Candidate, Health};
-use super::regions::{NamedRegion, region_of_arn};
+use super::regions::{NamedRegion, is_written_like_a_region, region_of_arn};
 use super::{Question, Route, RouteError, TryResult};
 use crate::config::{AwsConfig, Config, DeploymentConfig, IdentityConfig, RoutingConfig};
 use crate::domain::{IdentityId, Region, Service, UnixMicros, known_regions};
@@ -217,7 +217,8 @@ impl RouteTable {
     }
 
     /// The default deployment, or the same in another region: one of those that are known beforehand, since what a
-    /// client types is never part of a host name.
+    /// client types is never part of a host name. What an ARN has in the region's place and is none is for AWS to judge,
+    /// and a signature's region is only a wish.
     fn in_region(&self, named: Option<NamedRegion>) -> Result<&Arc<Deployment>, RouteError> {
         let Some(NamedRegion { partition, region }) = named else { return Ok(&self.default) };
         let in_its_partition = |known: &Region| match (&partition, known.partition()) {
@@ -225,9 +226,13 @@ impl RouteTable {
             _ => true,
         };
         let known = region.parse::<Region>().ok().filter(in_its_partition);
-        known
-            .and_then(|region| self.regional.get(&region))
-            .ok_or_else(|| RouteError::ForeignRegion(region.chars().take(MAX_SHOWN_REGION).collect()))
+        match known.and_then(|region| self.regional.get(&region)) {
+            Some(deployment) => Ok(deployment),
+            None if partition.is_some() && is_written_like_a_region(&region) => {
+                Err(RouteError::ForeignRegion(region.chars().take(MAX_SHOWN_REGION).collect()))
+            }
+            None => Ok(&self.default),
+        }
     }
 }
 

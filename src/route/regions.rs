@@ -38,6 +38,11 @@ pub(super) fn region_of_arn(name: &str) -> Option<NamedRegion> {
         .then(|| NamedRegion { partition: Some(partition.to_owned()), region: region.to_owned() })
 }
 
+/// Three words or more, such as `us-west-2`: such a name means a region, be there one or not.
+pub(super) fn is_written_like_a_region(name: &str) -> bool {
+    name.split('-').count() >= 3
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +61,21 @@ mod tests {
         ];
         for (path, expected) in cases {
             assert_eq!(region_in_path(path).map(|named| named.region).as_deref(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_like_a_region_is_told_from_what_is_none() {
+        for (name, expected) in [
+            ("us-west-2", true),
+            ("s3-us-west-2", true),
+            ("eusc-de-east-1", true),
+            ("xe", false),
+            ("us-west-2.evil.example", true),
+            ("us-west", false),
+            ("evil.example/", false),
+        ] {
+            assert_eq!(is_written_like_a_region(name), expected, "{name}");
         }
     }
 
