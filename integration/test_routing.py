@@ -68,10 +68,11 @@ def test_deployments_of_one_name_share_the_traffic_by_weight(gateway, key, simul
 )
 def test_invariant_7_a_failing_deployment_is_followed_by_the_other_one(gateway, key, simulator, failure):
     with simulator.faults(fault(failure, model="nova-lite")), simulator.recording() as upstream:
-        for _ in range(8):
+        # So many that either deployment is picked first at some time: once in 16 million runs one is not.
+        for _ in range(24):
             assert converse(gateway, key, "pair").status == 200
     tried = models_of(upstream.all())
-    assert "nova-lite" in tried and tried.count("nova-micro") == 8
+    assert "nova-lite" in tried and tried.count("nova-micro") == 24
     assert all(after == "nova-micro" for before, after in zip(tried, tried[1:]) if before == "nova-lite"), tried
 
 
@@ -107,7 +108,7 @@ def test_when_all_failed_the_last_answer_of_aws_is_relayed_as_it_is(gateway, key
 
 def test_a_stream_is_retried_only_before_its_first_byte(gateway, key, simulator):
     with simulator.faults(fault("unavailable", model="nova-lite")), simulator.recording() as upstream:
-        for _ in range(6):
+        for _ in range(24):
             answer = raw_exchange(gateway.port, raw_post("/bedrock/model/pair/converse-stream", key, CONVERSE))
             assert answer.status == 200 and answer.ended_clean
     assert "nova-lite" in models_of(upstream.all())
