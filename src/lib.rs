@@ -21,6 +21,8 @@ pub mod sign;
 
 pub mod upstream;
 
+pub mod duplex;
+
 pub mod meter;
 
 pub mod ledger;

@@ -1,5 +1,6 @@
 //! Step 8: the way to AWS. awc sends one request and hands back the response as it comes: no redirect is
-//! followed, nothing is decompressed, nothing is retried. The connections beneath awc are our own (`transport`).
+//! followed, nothing is decompressed, nothing is retried. The connections beneath awc are our own (`transport`). Streams
+//! that go both ways take another way, over HTTP/2 (`http2`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use awc::error::{ConnectError, SendRequestError};
 use bytes::Bytes;
 
 use crate::config::AwsConfig;
+use crate::duplex::UploadBody;
 use crate::route::Endpoint;
 use crate::sign::UpstreamHead;
 use crate::timers::Timers;
@@ -16,6 +18,7 @@ mod connection;
 mod exchange;
 mod framing;
 mod heads;
+mod http2;
 mod pool;
 mod tls;
 mod transport;
@@ -49,6 +52,7 @@ pub enum SendFailure {
 pub struct UpstreamClient {
     plain: awc::Client,
     tls: awc::Client,
+    streams: http2::StreamClient,
     timers: Timers,
 }
 
@@ -63,8 +67,25 @@ impl UpstreamClient {
     #[must_use]
     pub fn new(config: &AwsConfig, tls: &Arc<rustls::ClientConfig>) -> Self {
         let plain = transport::client(config, None);
+        let streams = http2::StreamClient::new(config, tls);
         let tls = transport::client(config, Some(Arc::clone(tls)));
-        Self { plain, tls, timers: Timers::default() }
+        Self { plain, tls, streams, timers: Timers::default() }
+    }
+
+    /// Sends a request whose body goes on after its answer has begun, over a connection of HTTP/2 that is its own, and
+    /// waits for the head of the answer.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub async fn open_stream(
+        &self,
+        endpoint: &Endpoint,
+        head: UpstreamHead,
+        body: UploadBody,
+        timeout: Duration,
+    ) -> Result<Answer, SendFailure> {
+        let opening = self.streams.open(endpoint, head, body);
+        self.timers.limit(timeout, opening).await.unwrap_or(Err(SendFailure::Timeout(timeout)))
     }
 
     /// Sends a request and waits for the head of its answer.

@@ -65,7 +65,7 @@ fn signed(id: &str, secret: &str, more: &[(&str, &str)]) -> HeaderMap {
 
 fn received(headers: &HeaderMap) -> ReceivedHead<'_> {
     let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    ReceivedHead { method: "POST", path: "/bedrock/x", query: "", headers }
+    ReceivedHead { method: "POST", path: "/bedrock/x", query: "", headers, is_event_stream: false }
 }
 
 /// What the head says (`later`, a key, or the error), and what the body then does.

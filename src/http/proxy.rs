@@ -2,6 +2,7 @@
 //! a place in the journal, body, deployment, signature, AWS, answer.
 
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use super::listen::UnsizedBody;
 use super::unread::with_unread;
 use crate::auth::Caller;
 use crate::domain::{EventId, UnixMicros};
+use crate::duplex::Uplink;
 use crate::error::{ErrorShape, GatewayError};
 use crate::limits::{self, ModelNames};
 use crate::metrics::ErrorLabels;
@@ -25,6 +27,7 @@ mod address;
 mod answer;
 mod attribution;
 mod body;
+mod duplex;
 mod received;
 mod relay;
 mod stored;
@@ -64,6 +67,8 @@ struct Admitted<'r> {
     caller: Caller,
     attribution: Attribution,
     body: Body,
+    /// The client's events, where they stream both ways.
+    uplink: Option<Rc<Uplink>>,
     /// What the body says about cost and customer.
     facts: RequestFacts,
 }
@@ -95,8 +100,9 @@ async fn serve(
     let path = address.path.as_ref();
     let call = address.resolve(&request_line(request, path))?;
     let query = request.uri().query().unwrap_or_default();
-    let received = || received::head(request);
-    let claim = worker.shared.authenticator.claim(request.headers(), query, received, now)?;
+    let is_duplex = call.operation.event_stream_in();
+    let received = || received::head(request, is_duplex);
+    let mut claim = worker.shared.authenticator.claim(request.headers(), query, received, now)?;
     let mut model: Option<Arc<str>> = call.model.map(|model| model.name().as_ref().into());
     let is_charged = !limits::cost_bound::is_free(call.service, call.operation.name);
     let admit = async |caller: &Caller, model: Option<&str>| {
@@ -113,7 +119,12 @@ async fn serve(
         }
     }
     let place = worker.accounts.place().map_err(|_| journal_is_full())?;
-    let mut body = body::read(request, payload, worker, &claim).await?;
+    let (mut body, uplink) = if is_duplex {
+        let uplink = duplex::open(request, payload, worker, &mut claim)?;
+        (Body::of_a_stream(worker), Some(uplink))
+    } else {
+        (body::read(request, payload, worker, &claim).await?, None)
+    };
     let caller = claim.settle(&body.sha256)?;
     body.belongs_to(&caller)?;
     require_access(worker, &caller, &call, full_path, model.as_deref())?;
@@ -149,6 +160,7 @@ async fn serve(
         caller,
         attribution,
         body,
+        uplink,
         facts,
     };
     let (relayed, account) = relay::to_aws(&admitted, worker, place, admission).await?;
@@ -168,11 +180,6 @@ fn require_access(
         let reason =
             "this key is limited to some models, and bedgate does not know which this operation would run";
         return Err(GatewayError::AccessDenied(reason.to_owned()));
-    }
-    if call.operation.event_stream_in() {
-        let name = call.operation.name;
-        let reason = format!("{name} streams both ways over HTTP/2, which this gateway does not speak yet");
-        return Err(GatewayError::Validation(reason));
     }
     model.map_or(Ok(()), |model| require_model(worker, caller, model))
 }

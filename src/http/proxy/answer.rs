@@ -68,6 +68,9 @@ pub(super) fn to_client(
             _ => response.finish(),
         };
     }
+    if let Some(uplink) = &admitted.uplink {
+        return response.body(super::duplex::body(answer, account, uplink, length, worker));
+    }
     let limits = MeterLimits { silence: route.deployment.stream_timeout, ..worker.meter };
     response.body(MeteredBody::new(answer, account, length, limits, &worker.silence_timers))
 }
