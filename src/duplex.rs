@@ -6,9 +6,9 @@
 pub mod envelope;
 mod fault;
 pub mod frames;
-mod upload;
 mod uplink;
+mod upload;
 
 pub use fault::UploadFault;
-pub use upload::UploadBody;
 pub use uplink::{Incoming, Uplink, UplinkTerms};
+pub use upload::UploadBody;

@@ -34,6 +34,9 @@ class Seen:
     status: int
     verdict: str
     violation: str | None
+    events: int
+    upload: str
+    answer_sha256: str
 
     @classmethod
     def from_json(cls, entry: dict) -> "Seen":
@@ -48,6 +51,9 @@ class Seen:
             status=entry["status"],
             verdict=entry["verdict"],
             violation=entry["violation"],
+            events=entry["events"],
+            upload=entry["upload"],
+            answer_sha256=entry["answer_sha256"],
         )
 
     def header(self, name: str) -> str | None:

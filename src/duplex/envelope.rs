@@ -42,7 +42,8 @@ impl Envelope {
             if name == DATE.as_bytes() && value_type == TIMESTAMP && date.is_none() {
                 date = value.first_chunk::<8>().map(|bytes| i64::from_be_bytes(*bytes));
             } else if name == CHUNK_SIGNATURE.as_bytes() && value_type == BYTE_ARRAY && signature.is_none() {
-                signature = Some(<[u8; SIGNATURE_BYTES]>::try_from(value).map_err(|_| FrameFault::Malformed)?);
+                signature =
+                    Some(<[u8; SIGNATURE_BYTES]>::try_from(value).map_err(|_| FrameFault::Malformed)?);
             } else {
                 others += 1;
             }

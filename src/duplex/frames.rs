@@ -12,7 +12,9 @@ pub enum FrameFault {
     #[error("these bytes are no frame of an event stream")]
     Malformed,
     /// It is larger than allowed.
-    #[error("a frame is larger than {0} bytes, the limit set by the gateway (bedgate_settings.bidirectional.max_event)")]
+    #[error(
+        "a frame is larger than {0} bytes, the limit set by the gateway (bedgate_settings.bidirectional.max_event)"
+    )]
     TooLarge(usize),
 }
 
@@ -92,8 +94,10 @@ impl FrameSplitter {
 pub fn parts(frame: &Bytes) -> Result<(Bytes, Bytes), FrameFault> {
     let prelude = frame.first_chunk::<PRELUDE_BYTES>().ok_or(FrameFault::Malformed)?;
     let (total, headers) = lengths(prelude).ok_or(FrameFault::Malformed)?;
-    let (covered, checksum) =
-        frame.split_last_chunk::<CHECKSUM_BYTES>().filter(|_| total == frame.len()).ok_or(FrameFault::Malformed)?;
+    let (covered, checksum) = frame
+        .split_last_chunk::<CHECKSUM_BYTES>()
+        .filter(|_| total == frame.len())
+        .ok_or(FrameFault::Malformed)?;
     if crc32fast::hash(covered) != u32::from_be_bytes(*checksum) {
         return Err(FrameFault::Malformed);
     }

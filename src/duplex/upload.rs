@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 
-use super::{UploadFault, Uplink};
+use super::{Uplink, UploadFault};
 use crate::domain::UnixMicros;
 use crate::sign::event_chain::EventChain;
 

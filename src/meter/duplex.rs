@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 use super::last_words::exception_frame;
 use super::spending::Spending;
 use super::{Account, Ending, LAST_WORDS_TAKE, MeterLimits};
-use crate::duplex::{UploadFault, Uplink};
+use crate::duplex::{Uplink, UploadFault};
 use crate::timers::{Timer, Timers};
 use crate::upstream::{Answer, AnswerBody};
 

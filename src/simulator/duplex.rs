@@ -98,6 +98,8 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>, cut: Arc<Notify
     if matches!(delivery.end, End::BeforeHead { .. }) {
         server::finish_unsent(&shared, &entry, 0);
         cut.notify_one();
+        // The connection goes down, and this with it.
+        return std::future::pending().await;
     }
     let (send, frames) = mpsc::channel(WAITING_FRAMES);
     let conversation = Conversation { shared, entry, faults, delivery, signed, send, cut };

@@ -77,8 +77,9 @@ impl AnswerKind {
         let framing = Framing::of(facts);
         let succeeded = (200..300).contains(&facts.status);
         // Bytes are followed where they state something, or where a short answer shows by its frames alone.
-        let unread = |charged_by| {
-            Self { framing: if framing.is_frames() { framing } else { Framing::Opaque }, charged_by }
+        let unread = |charged_by| Self {
+            framing: if framing.is_frames() { framing } else { Framing::Opaque },
+            charged_by,
         };
         if !succeeded || is_free(facts.operation) {
             return unread(ChargedBy::Nothing);

@@ -7,10 +7,10 @@ use actix_http::Version;
 use actix_web::{FromRequest as _, HttpRequest, web};
 use futures_util::TryStreamExt as _;
 
-use super::relay::{Attempts, TryFailure};
 use super::Admitted;
+use super::relay::{Attempts, TryFailure};
 use crate::auth::Claim;
-use crate::duplex::{UploadBody, Uplink, UplinkTerms};
+use crate::duplex::{Uplink, UplinkTerms, UploadBody};
 use crate::error::GatewayError;
 use crate::http::Worker;
 use crate::limits::Holder;
@@ -35,7 +35,8 @@ pub(super) fn open(
                       HTTP/2 with prior knowledge (h2c), without an upgrade from HTTP/1.1";
         return Err(GatewayError::Validation(reason.to_owned()));
     }
-    let says_signed = request.headers().get("x-amz-content-sha256").is_some_and(|value| value == SIGNED_EVENTS);
+    let says_signed =
+        request.headers().get("x-amz-content-sha256").is_some_and(|value| value == SIGNED_EVENTS);
     let terms = UplinkTerms {
         max_event: worker.shared.config.bidirectional.max_event_bytes,
         chain: claim.take_chain(),
@@ -63,11 +64,8 @@ pub(super) fn body(
     worker: &Worker,
 ) -> DuplexBody {
     let config = &worker.shared.config.bidirectional;
-    let limits = DuplexLimits {
-        idle: config.idle_timeout,
-        max_duration: config.max_duration,
-        meter: worker.meter,
-    };
+    let limits =
+        DuplexLimits { idle: config.idle_timeout, max_duration: config.max_duration, meter: worker.meter };
     DuplexBody::new(answer, account, Rc::clone(uplink), length, limits, &worker.silence_timers)
 }
 

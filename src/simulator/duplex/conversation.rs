@@ -3,10 +3,12 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_smithy_eventstream::frame::read_message_from;
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::body::{Body as _, Incoming};
+use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
@@ -21,6 +23,9 @@ use super::signed_events::SignedEvents;
 
 /// Bytes of a frame before its headers.
 const PRELUDE_BYTES: usize = 12;
+
+/// How long bytes get to leave before the connection under them is closed.
+const BEFORE_CUT: Duration = Duration::from_millis(20);
 
 /// What a conversation is held with.
 pub(super) struct Conversation {
@@ -48,13 +53,14 @@ enum Ended {
 impl Conversation {
     /// Holds it to its end.
     pub(super) async fn hold(mut self, incoming: Incoming) {
-        let mut out = Outgoing { sent: 0, delivered: Delivered::default() };
+        let mut out = Outgoing { sent: 0, hash: Sha256::new(), delivered: Delivered::default() };
         let mut events = Events { incoming, buffer: BytesMut::new(), all: BytesMut::new(), count: 0 };
         let is_over = self.talk(&mut events, &mut out).await;
         let all = events.all.freeze();
         self.shared.log.note_body(&self.entry, &all, milliseconds_now());
-        // Answers that nobody takes any more.
         self.entry.update(|record| {
+            record.answer_sha256 = hex::encode(out.hash.finalize());
+            // Where nobody takes the answers any more.
             if record.upload.is_empty() {
                 record.upload = "cut short".to_owned();
             }
@@ -139,6 +145,7 @@ impl Conversation {
         if reset {
             let _ = self.send.send(Err(BrokenOff)).await;
         } else {
+            tokio::time::sleep(BEFORE_CUT).await;
             self.cut.notify_one();
         }
         Err(BrokenOff)
@@ -147,6 +154,7 @@ impl Conversation {
     async fn put(&self, bytes: Bytes, out: &mut Outgoing) -> Result<(), BrokenOff> {
         out.delivered.first_byte.get_or_insert_with(Instant::now);
         out.delivered.bytes = out.delivered.bytes.saturating_add(bytes.len() as u64);
+        out.hash.update(&bytes);
         out.sent = out.sent.saturating_add(1);
         self.send.send(Ok(bytes)).await.map_err(|_| BrokenOff)
     }
@@ -155,6 +163,7 @@ impl Conversation {
 /// What went out.
 struct Outgoing {
     sent: usize,
+    hash: Sha256,
     delivered: Delivered,
 }
 
@@ -189,9 +198,10 @@ impl Events {
 
     async fn frame(&mut self) -> Result<Bytes, Ended> {
         loop {
-            let length = self.buffer.first_chunk::<PRELUDE_BYTES>().map(|prelude| {
-                usize::try_from(Buf::get_u32(&mut &prelude[..])).unwrap_or(usize::MAX)
-            });
+            let length = self
+                .buffer
+                .first_chunk::<PRELUDE_BYTES>()
+                .map(|prelude| usize::try_from(Buf::get_u32(&mut &prelude[..])).unwrap_or(usize::MAX));
             if let Some(length) = length.filter(|length| *length <= self.buffer.len()) {
                 return Ok(self.buffer.split_to(length.max(PRELUDE_BYTES)).freeze());
             }
