@@ -149,6 +149,11 @@ class Simulator(Process):
         self._call("DELETE", "/__simulator/requests")
         yield Recording(self)
 
+    def under_way(self) -> int:
+        """How many requests have no whole answer yet."""
+        stats = json.loads(self._call("GET", "/__simulator/stats"))
+        return stats["requests"] - stats["answered"]
+
     def violations(self) -> int:
         """How many requests carried something that must never reach AWS, since the start."""
         return json.loads(self._call("GET", "/__simulator/stats"))["violations"]

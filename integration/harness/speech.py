@@ -138,6 +138,15 @@ class Talk:
         """How many events were answered."""
         return sum(1 for heard in self.heard() if "textOutput" in heard or "audioOutput" in heard)
 
+    def statements(self) -> int:
+        """How often usage was stated."""
+        return sum(1 for heard in self.heard() if "usageEvent" in heard)
+
+    def until_stated(self, count: int) -> None:
+        """Reads until usage was stated so often."""
+        self.client.until(lambda: self.stream.is_over or self.statements() >= count)
+        assert self.statements() >= count, self.stream
+
     def until_answered(self, count: int) -> None:
         """Reads until so many events were answered."""
         self.client.until(lambda: self.stream.is_over or self.answers() >= count)

@@ -94,17 +94,39 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>, cut: Arc<Notify
         return whole(&reply);
     };
     let delivery = faults.delivery(shared.options.delay, shared.options.pace);
+    let unanswered = Unanswered { shared: &shared, entry: &entry, has_head: false };
     tokio::time::sleep(delivery.before_head).await;
     if matches!(delivery.end, End::BeforeHead { .. }) {
-        server::finish_unsent(&shared, &entry, 0);
         cut.notify_one();
         // The connection goes down, and this with it.
         return std::future::pending().await;
     }
+    unanswered.begins();
     let (send, frames) = mpsc::channel(WAITING_FRAMES);
     let conversation = Conversation { shared, entry, faults, delivery, signed, send, cut };
     tokio::spawn(conversation.hold(incoming));
     with_body(&reply, AnswerBody::Frames(frames))
+}
+
+/// A call that has no answer yet: where its connection goes down before, that is noted.
+struct Unanswered<'a> {
+    shared: &'a Shared,
+    entry: &'a Entry,
+    has_head: bool,
+}
+
+impl Unanswered<'_> {
+    fn begins(mut self) {
+        self.has_head = true;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.has_head {
+            server::finish_unsent(self.shared, self.entry, 0);
+        }
+    }
 }
 
 /// The answer, and what the events need where the call was let in.
