@@ -98,7 +98,9 @@ class Talk:
         return cls(client, path_of(model), [("authorization", f"Bearer {key}"), *more])
 
     @classmethod
-    def by_pair(cls, client: Http2Client, gateway, model: str, pair: Pair, payload: str | None = SIGNED_EVENTS) -> "Talk":
+    def by_pair(
+        cls, client: Http2Client, gateway, model: str, pair: Pair, payload: str | None = SIGNED_EVENTS, more=()
+    ) -> "Talk":
         """With a pair: the head and every event are signed. Without a payload's claim as the AWS SDK for Rust does it."""
         url = f"http://127.0.0.1:{gateway.port}{path_of(model)}"
         given = {name.lower(): value for name, value in signed_headers(url, pair, b"", payload, content_type=STREAM).items()}
@@ -106,7 +108,7 @@ class Talk:
         given = {name: value for name, value in given.items() if name not in ("content-length", "host")}
         talk = cls.__new__(cls)
         talk.client, talk.chain = client, Chain(pair.secret_access_key, "eu-central-1", seed)
-        talk.number = client.ask(path_of(model), None, None, list(given.items()))
+        talk.number = client.ask(path_of(model), None, None, [*given.items(), *more])
         return talk
 
     @property

@@ -103,6 +103,9 @@ async fn serve(
     let is_duplex = call.operation.event_stream_in();
     let received = || received::head(request, is_duplex);
     let mut claim = worker.shared.authenticator.claim(request.headers(), query, received, now)?;
+    if is_duplex {
+        duplex::require_http2(request)?;
+    }
     let mut model: Option<Arc<str>> = call.model.map(|model| model.name().as_ref().into());
     let is_charged = !limits::cost_bound::is_free(call.service, call.operation.name);
     let admit = async |caller: &Caller, model: Option<&str>| {

@@ -148,7 +148,7 @@ fn request(
             request = request.header(name.as_str(), value.as_bytes());
         }
     }
-    request.body(body).map_err(unsendable)
+    request.header("accept-encoding", "identity").body(body).map_err(unsendable)
 }
 
 /// awc makes no answers for others but in its test helpers, which do no more than this.

@@ -20,21 +20,23 @@ use crate::sign::SigningOrder;
 use crate::sign::event_chain::SIGNED_EVENTS;
 use crate::upstream::{Answer, SendFailure};
 
+/// Refuses what is to stream both ways and did not come over HTTP/2.
+pub(super) fn require_http2(request: &HttpRequest) -> Result<(), GatewayError> {
+    if request.version() == Version::HTTP_2 {
+        return Ok(());
+    }
+    let reason = "this operation streams events both ways, which takes HTTP/2: send it over TLS, or over plain HTTP/2 \
+                  with prior knowledge (h2c), without an upgrade from HTTP/1.1";
+    Err(GatewayError::Validation(reason.to_owned()))
+}
+
 /// Takes over the client's body as a stream of events.
-///
-/// # Errors
-/// It did not come over HTTP/2.
 pub(super) fn open(
     request: &HttpRequest,
     payload: &mut web::Payload,
     worker: &Worker,
     claim: &mut Claim,
 ) -> Result<Rc<Uplink>, GatewayError> {
-    if request.version() != Version::HTTP_2 {
-        let reason = "this operation streams events both ways, which takes HTTP/2: send it over TLS, or over plain \
-                      HTTP/2 with prior knowledge (h2c), without an upgrade from HTTP/1.1";
-        return Err(GatewayError::Validation(reason.to_owned()));
-    }
     let says_signed =
         request.headers().get("x-amz-content-sha256").is_some_and(|value| value == SIGNED_EVENTS);
     let terms = UplinkTerms {
