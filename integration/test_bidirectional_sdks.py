@@ -76,6 +76,17 @@ def cost(gateway, key: str) -> int:
     return nano_usd(rows[0])
 
 
+def test_a_place_that_offers_no_http2_is_no_way_to_aws(spawn_gateway, authority, simulator):
+    old = TlsFront(simulator.port, authority.issue("old"), protocols=("http/1.1",))
+    env = {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": old.url, "AWS_CA_BUNDLE": str(authority.root)}
+    try:
+        with spawn_gateway(config=model_list(deployment(SONIC, SONIC)), env=env) as running:
+            (result,) = run_javascript(running.base, [conversation()], pair=Pair(running.generate_key(), "anything"))
+            assert result["error"]["name"] == "ServiceUnavailableException" and result["error"]["isModelled"], result
+    finally:
+        old.stop()
+
+
 # --- JavaScript ----------------------------------------------------------------------------------------------------------
 
 

@@ -796,6 +796,27 @@ bedgate_settings:
     }
 
     #[test]
+    fn bounds_of_streams_that_no_stream_could_keep_are_faults() {
+        for (max_event, is_fault) in
+            [("4095", true), ("4KiB", false), ("24MiB", false), ("25165825", true), ("0", true)]
+        {
+            let yaml = format!("bedgate_settings: {{bidirectional: {{max_event: {max_event}}}}}");
+            let parsed = parse(&yaml, &Environment::default());
+            let faults = parsed.map_or_else(|faults| faults.to_string(), |_| String::new());
+            assert_eq!(
+                faults.contains("bidirectional.max_event: expected "),
+                is_fault,
+                "{max_event}: {faults}"
+            );
+        }
+        for key in ["idle_timeout", "max_duration"] {
+            let yaml = format!("bedgate_settings: {{bidirectional: {{{key}: 0}}}}");
+            let faults = parse(&yaml, &Environment::default()).unwrap_err().to_string();
+            assert!(faults.contains(&format!("bidirectional.{key}: expected ")), "{faults}");
+        }
+    }
+
+    #[test]
     fn a_wrong_config_names_all_its_faults_at_once() {
         let yaml = "
 model_list:

@@ -70,7 +70,8 @@ pub(super) async fn to_aws(
                 last_answer = Some(Relayed { answer, route });
             }
             Ok(answer) => {
-                attempt.note(&route, TryResult::Answered);
+                let failed = is_retryable(answer.status().as_u16());
+                attempt.note(&route, if failed { TryResult::Failed } else { TryResult::Answered });
                 return attempt.answered(Relayed { answer, route });
             }
             Err(failure) if failure.may_go_elsewhere() && admitted.may_be_sent_again() => {
