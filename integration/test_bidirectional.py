@@ -453,6 +453,45 @@ def test_invariant_6_a_stream_ends_before_the_hard_budget_is_used_up(spawn_gatew
         assert refused(running, client, key) == (400, "ServiceQuotaExceededException")
 
 
+def test_invariant_6_streams_at_once_share_a_hard_budget(spawn_gateway, simulator):
+    """Each says events until it is cut off: together they spend no more than there is."""
+    settings = {**LIMITS, "budgets": {"estimate_without_bound": 0.0034}}
+    config = model_list(deployment("sonic", SONIC), bedgate_settings=settings)
+    dear = fault("usage.0.0.100.100", model=MODEL)
+    with spawn_gateway(config=config) as running, Http2Client(running.port) as client, simulator.faults(dear):
+        key = running.generate_key(max_budget=0.03, budget_enforcement="hard")
+        talks = [Talk.by_key(client, "sonic", key) for _ in range(6)]
+        going = talks
+        for said in range(1, 30):
+            for talking in going:
+                talking.say(sound())
+            for talking in going:
+                client.until(lambda: talking.stream.is_over or talking.statements() >= said or talking.exception())
+            going = [talking for talking in going if talking.exception() is None]
+            if not going:
+                break
+        assert [talking.exception()[0] for talking in talks] == ["throttlingException"] * 6
+        rows = eventually(lambda: running.events(api_key=key)[5:] and running.events(api_key=key), 15, "all events")
+        spent = sum(nano_usd(row) for row in rows)
+        # All of it but what each one's next step would have cost.
+        assert 30_000_000 - 6 * 2 * 1_700_000 < spent <= 30_000_000
+
+
+def test_many_conversations_at_once_are_charged_to_the_last_token(gateway, client, simulator):
+    key = gateway.generate_key()
+    talks = [Talk.by_key(client, "sonic", key) for _ in range(30)]
+    for count, text in enumerate(CONVERSATION, start=1):
+        for talking in talks:
+            talking.say(text)
+        for talking in talks:
+            talking.until_answered(count)
+    for talking in talks:
+        talking.finish()
+    assert all(talking.ending().ended for talking in talks)
+    eventually(lambda: len(gateway.events(api_key=key)) == 30, 15, "all events are in the store")
+    assert gateway.spend_of(key) == 30 * COST_OF_CONVERSATION
+
+
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 def test_invariant_4_a_stream_of_a_killed_gateway_is_interrupted_and_has_one_event(spawn_gateway, database):
     config = model_list(deployment("sonic", SONIC), bedgate_settings={**LIMITS, "budgets": {"estimate_without_bound": 0.25}})

@@ -94,8 +94,7 @@ async fn serve(
     started: Instant,
     now: UnixMicros,
 ) -> Result<HttpResponse, GatewayError> {
-    let full_path = request.uri().path();
-    let address = Address::of(full_path).ok_or_else(not_served)?;
+    let address = Address::of(request.uri().path()).ok_or_else(not_served)?;
     refuse_websocket(request)?;
     let path = address.path.as_ref();
     let call = address.resolve(&request_line(request, path))?;
@@ -103,9 +102,6 @@ async fn serve(
     let is_duplex = call.operation.event_stream_in();
     let received = || received::head(request, is_duplex);
     let mut claim = worker.shared.authenticator.claim(request.headers(), query, received, now)?;
-    if is_duplex {
-        duplex::require_http2(request)?;
-    }
     let mut model: Option<Arc<str>> = call.model.map(|model| model.name().as_ref().into());
     let is_charged = !limits::cost_bound::is_free(call.service, call.operation.name);
     let admit = async |caller: &Caller, model: Option<&str>| {
@@ -116,21 +112,20 @@ async fn serve(
     // Whoever is known before the body is refused before it, too.
     let mut early = None;
     if let Some(caller) = claim.caller() {
-        require_access(worker, caller, &call, full_path, model.as_deref())?;
+        require_access(worker, caller, &call, request, model.as_deref())?;
         if model_member.is_none() {
             early = Some(admit(caller, model.as_deref()).await?);
         }
     }
     let place = worker.accounts.place().map_err(|_| journal_is_full())?;
-    let (mut body, uplink) = if is_duplex {
-        let uplink = duplex::open(request, payload, worker, &mut claim)?;
-        (Body::of_a_stream(worker), Some(uplink))
-    } else {
-        (body::read(request, payload, worker, &claim).await?, None)
+    let uplink = if is_duplex { Some(duplex::open(request, payload, worker, &mut claim)?) } else { None };
+    let mut body = match &uplink {
+        Some(_) => Body::of_a_stream(worker),
+        None => body::read(request, payload, worker, &claim).await?,
     };
     let caller = claim.settle(&body.sha256)?;
     body.belongs_to(&caller)?;
-    require_access(worker, &caller, &call, full_path, model.as_deref())?;
+    require_access(worker, &caller, &call, request, model.as_deref())?;
     let user_header = worker.shared.config.budgets.user_header_name.as_deref();
     let mut attribution = Attribution::of(request.headers(), &caller, user_header);
     let mut facts = RequestFacts::of(&body.bytes);
@@ -175,14 +170,17 @@ fn require_access(
     worker: &Worker,
     caller: &Caller,
     call: &Call<'_>,
-    full_path: &str,
+    request: &HttpRequest,
     model: Option<&str>,
 ) -> Result<(), GatewayError> {
-    limits::require_operation(caller, call.operation, full_path)?;
+    limits::require_operation(caller, call.operation, request.uri().path())?;
     if call.operation.is_unknown() && worker.shared.limits.is_restricted(caller) {
         let reason =
             "this key is limited to some models, and bedgate does not know which this operation would run";
         return Err(GatewayError::AccessDenied(reason.to_owned()));
+    }
+    if call.operation.event_stream_in() {
+        duplex::require_http2(request)?;
     }
     model.map_or(Ok(()), |model| require_model(worker, caller, model))
 }
