@@ -1,7 +1,9 @@
-"""Every operation of every Bedrock service, called by botocore through bedgate and directly: no difference is seen."""
+"""Every operation of every Bedrock service, called through bedgate and directly: no difference is seen. botocore calls all but
+the one whose request is a stream of events, which takes HTTP/2: that one the AWS SDK for JavaScript calls."""
 
 import functools
 import json
+import re
 from dataclasses import dataclass, field
 
 import botocore
@@ -10,15 +12,35 @@ import pytest
 from harness.answers import AnsweringPlace, refusal, reply
 from harness.comparing import NO_EVENT_STREAM, Answer, ask, client
 from harness.gateway import MASTER_KEY, Gateway, run_gateway
+from harness.javascript import run_javascript
 from harness.service_models import BOTOCORE_VERSION, SERVICES, Call, all_calls
-from harness.simulator import ACCESS_KEY_ID, CREDENTIALS, SECRET_ACCESS_KEY, Seen, Simulator
+from harness.signing import Pair
+from harness.simulator import ACCESS_KEY_ID, CREDENTIALS, SECRET_ACCESS_KEY, Seen, Simulator, fault
+from harness.speech import CONVERSATION, SONIC
 
 # What bedgate sends of its own, or signs anew; everything else must be the client's.
 OWN_HEADERS = {"host", "user-agent", "authorization", "x-amz-date", "date", "content-length", "accept-encoding"}
 # What botocore sends of its own.
 HEADERS_OF_BOTOCORE = OWN_HEADERS | {"amz-sdk-invocation-id", "amz-sdk-request"}
 
+# `access-denied` and the like are answers in place of the stream, the last two stand inside it.
+ERRORS_OF_STREAMS = (
+    "access-denied",
+    "internal-error",
+    "model-error",
+    "model-not-ready",
+    "model-timeout",
+    "not-found",
+    "quota-exceeded",
+    "throttle",
+    "unavailable",
+    "validation-error",
+    "exception-in-stream.4",
+    "error-in-stream.4",
+)
+
 CALLS = [call for call in all_calls() if not call.is_bidirectional]
+[BIDIRECTIONAL] = [call for call in all_calls() if call.is_bidirectional]
 
 
 @dataclass(frozen=True)
@@ -44,18 +66,18 @@ CASES = [case for call in CALLS for case in cases_of(call)]
 
 @dataclass
 class Count:
-    """Says at the end of the run how many operations were equal."""
+    """Says at the end of the run how many operations were equal, and who called them."""
 
     requests: set[Case] = field(default_factory=set)
     answers: set[Call] = field(default_factory=set)
 
     def pytest_terminal_summary(self, terminalreporter) -> None:
-        """The count, and what botocore cannot send."""
-        total, requests = len(all_calls()), [call for call in CALLS if set(cases_of(call)) <= self.requests]
-        left = [str(call) for call in all_calls() if call.is_bidirectional]
+        """The count, and which of them botocore cannot send."""
+        total, requests = len(all_calls()), [call for call in all_calls() if set(cases_of(call)) <= self.requests]
         terminalreporter.write_line(
             f"operations equal through bedgate and directly: requests {len(requests)} of {total}, answers and errors"
-            f" {len(self.answers)} of {total} (botocore {botocore.__version__} cannot send {', '.join(left)})"
+            f" {len(self.answers)} of {total} (botocore {botocore.__version__} cannot send {BIDIRECTIONAL}: the AWS SDK for"
+            " JavaScript did)"
         )
 
 
@@ -68,6 +90,7 @@ def count(request):
 
 
 cached_client = functools.cache(client)
+DIRECT = Pair(ACCESS_KEY_ID, SECRET_ACCESS_KEY)
 
 
 @dataclass
@@ -116,9 +139,7 @@ def places():
 def test_the_models_are_those_the_table_was_made_from():
     assert botocore.__version__ == BOTOCORE_VERSION
     assert len(all_calls()) == 523
-    assert [str(call) for call in all_calls() if call.is_bidirectional] == [
-        "bedrock-runtime.InvokeModelWithBidirectionalStream"
-    ]
+    assert str(BIDIRECTIONAL) == "bedrock-runtime.InvokeModelWithBidirectionalStream"
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -137,6 +158,57 @@ def test_a_call_arrives_as_if_sent_directly(places, count, case):
     assert_signed_for(call, forwarded)
     assert_same_answer(answer, direct_answer)
     count.requests.add(case)
+
+
+@pytest.mark.parametrize("case", cases_of(BIDIRECTIONAL), ids=str)
+def test_a_stream_of_events_arrives_as_if_sent_directly(places, count, case):
+    simulator = places.simulators[BIDIRECTIONAL.service]
+    with simulator.recording() as upstream:
+        answer = converse(f"{places.gateway.url}/{case.base}", Pair(places.key, "any-secret-will-do"))
+        direct_answer = converse(simulator.url, DIRECT)
+        forwarded, direct = upstream.all()
+    assert (answer["requestId"], direct_answer["requestId"]) == (forwarded.request_id, direct.request_id)
+    assert (forwarded.method, forwarded.path, forwarded.query) == (direct.method, direct.path, direct.query)
+    assert (forwarded.body_sha256, forwarded.upload, forwarded.events) == (direct.body_sha256, "complete", len(CONVERSATION))
+    assert forwarded.header("content-type") == direct.header("content-type")
+    # Members of the request travel in no header but this one.
+    assert BIDIRECTIONAL.bound("header") == BIDIRECTIONAL.bound("querystring") == set()
+    assert forwarded.header_names <= OWN_HEADERS | {":authority", "content-type", "x-amz-content-sha256"}
+    assert forwarded.credential == [ACCESS_KEY_ID, forwarded.credential[1], "us-west-2", "bedrock", "aws4_request"]
+    assert (forwarded.status, forwarded.verdict) == (direct.status, direct.verdict) == (200, "signature")
+    assert_same_conversation(answer, direct_answer)
+    count.requests.add(case)
+
+
+def test_what_answers_a_stream_of_events_arrives_as_if_asked_directly(places, count):
+    """Events of the model, and each error of the service and of the stream that AWS's place knows."""
+    simulator = places.simulators[BIDIRECTIONAL.service]
+    for base in ("bedrock", BIDIRECTIONAL.service):
+        base_url = f"{places.gateway.url}/{base}"
+        for how in (None, *ERRORS_OF_STREAMS):
+            with simulator.faults(*([] if how is None else [fault(how)])):
+                answer = converse(base_url, Pair(places.key, "any-secret-will-do"))
+                direct_answer = converse(simulator.url, DIRECT)
+            assert ("error" in answer) == (how is not None), (how, answer)
+            assert_same_conversation(answer, direct_answer)
+    count.answers.add(BIDIRECTIONAL)
+
+
+def converse(base: str, pair: Pair) -> dict:
+    """A conversation of the AWS SDK for JavaScript, each event after the answer to the one before."""
+    job = {"operation": BIDIRECTIONAL.name, "input": {"modelId": SONIC}, "told": CONVERSATION, "inTurn": True}
+    [result] = run_javascript(base, [job], pair=pair)
+    return result
+
+
+def assert_same_conversation(through_gateway: dict, direct: dict) -> None:
+    """Events, and the error if there is one, but for the moments and ids of one call."""
+
+    def lasting(result: dict) -> tuple:
+        said = json.dumps([entry["event"] for entry in result["events"]], sort_keys=True)
+        return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "(an id)", said), result.get("error"), result.get("status")
+
+    assert lasting(through_gateway) == lasting(direct)
 
 
 @pytest.mark.parametrize("call", [pytest.param(call, id=str(call)) for call in CALLS if call.is_write])

@@ -14,7 +14,7 @@ from harness.process import MASTER_KEY, REPOSITORY
 from harness.signing import generate_pair
 
 PAGE = REPOSITORY / "docs" / "clients.md"
-RUST = REPOSITORY / "integration" / "clients-rust" / "src" / "recipe.rs"
+RUST = REPOSITORY / "integration" / "clients-rust" / "src"
 ENV = {"BEDGATE_SECRET_KEY": "the-operators-secret-for-secrets-0123456789"}
 FENCE = re.compile(r"^```(\w+)(?: ([\w-]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
@@ -75,8 +75,8 @@ def test_the_recipe_works_as_it_stands_on_the_page(environment, recipe):
 
 
 def test_the_rust_on_the_page_is_what_the_rust_client_is_built_from():
-    [recipe] = [recipe for recipe in RECIPES if recipe.language == "rust"]
-    assert recipe.text == RUST.read_text()
+    on_the_page = [recipe.text for recipe in RECIPES if recipe.language == "rust"]
+    assert on_the_page == [(RUST / name).read_text() for name in ("recipe.rs", "talk.rs")]
 
 
 def test_every_block_of_the_page_is_run_by_some_test():

@@ -9,6 +9,7 @@
 
 mod auth;
 mod aws;
+mod bidirectional;
 mod budgets;
 mod deployments;
 mod environment;
@@ -37,6 +38,7 @@ use std::path::Path;
 
 pub use auth::AuthConfig;
 pub use aws::AwsConfig;
+pub use bidirectional::BidirectionalConfig;
 pub use budgets::BudgetsConfig;
 pub use deployments::{DeploymentConfig, UNORDERED};
 pub use environment::Environment;
@@ -77,6 +79,8 @@ pub struct Config {
     pub aws: AwsConfig,
     /// Bounds on what is held in memory and on disk.
     pub limits: LimitsConfig,
+    /// Bounds of requests that stream events both ways.
+    pub bidirectional: BidirectionalConfig,
     /// How budgets are held, and that of the whole gateway.
     pub budgets: BudgetsConfig,
     /// Which AWS signatures of clients are accepted.
@@ -170,6 +174,7 @@ fn judge(
             server.worker_count(),
             ctx,
         ),
+        bidirectional: BidirectionalConfig::read(own.section("bidirectional", ctx), ctx),
         budgets,
         auth: AuthConfig::read(own.section("auth", ctx), ctx),
         key_header_name: general.key_header_name,

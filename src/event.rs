@@ -85,7 +85,8 @@ pub enum Outcome {
     UpstreamError,
     /// The client left before the answer's end.
     ClientGone,
-    /// The gateway was stopped before the end, or died: then it was found in the journal at the next start.
+    /// The gateway ended it: it was stopped, or died (then it was found in the journal at the next start), or a limit of
+    /// streams that go both ways was reached.
     Interrupted,
 }
 

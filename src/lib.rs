@@ -23,6 +23,8 @@ pub mod upstream;
 
 pub mod http1;
 
+pub mod duplex;
+
 pub mod meter;
 
 pub mod ledger;

@@ -17,10 +17,13 @@ use crate::upstream::{Answer, AnswerBody};
 use crate::usage::{Framing, Progress};
 
 mod account;
+mod duplex;
 mod last_words;
 mod losses;
+mod spending;
 
 pub use account::{Account, AccountParts, Ending, Opening, Place};
+pub use duplex::{DuplexBody, DuplexLimits, Stopped};
 use last_words::Cause;
 pub use losses::Losses;
 

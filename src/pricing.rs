@@ -121,6 +121,13 @@ impl Charge {
     /// It is known what was used, not what it costs.
     pub const UNPRICED: Self = Self { cost: None, basis: CostBasis::Unpriced, price: None };
 
+    /// The same amount, of which it is only known that it is at least so much.
+    #[must_use]
+    pub fn or_more(self) -> Self {
+        let basis = if self.basis == CostBasis::Exact { CostBasis::Estimated } else { self.basis };
+        Self { basis, ..self }
+    }
+
     /// Both together, if both have a price.
     fn and(self, other: Self) -> Self {
         let cost = self.cost.zip(other.cost).and_then(|(one, other)| one.0.checked_add(other.0));

@@ -11,13 +11,16 @@ use crate::operation::headers::must_sign;
 
 pub(crate) mod canonical;
 mod credentials;
+pub mod event_chain;
 mod providers;
 pub mod sigv4;
 
 pub use credentials::{CredentialTable, Credentials};
+use event_chain::{EventChain, SIGNED_EVENTS};
 pub use providers::{Provider, ProviderSettings};
 
 const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
+const AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 const AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
 /// The head of a request to AWS.
@@ -57,6 +60,17 @@ pub struct SignedHead {
     pub head: UpstreamHead,
     /// Which credentials signed, to renew just those when AWS says they have expired.
     pub generation: u64,
+}
+
+/// A head that AWS accepts, of a request whose body is a stream of events.
+#[derive(Debug)]
+pub struct SignedStream {
+    /// The head with its `authorization`.
+    pub head: UpstreamHead,
+    /// Which credentials signed.
+    pub generation: u64,
+    /// Signs the events; `None` where a Bedrock API key stands for all.
+    pub chain: Option<EventChain>,
 }
 
 /// Why nothing was signed.
@@ -103,6 +117,21 @@ impl SignerHandle {
         answer.unwrap_or(Err(SignError::Stopped))
     }
 
+    /// Signs the head of a request whose events will be signed one by one, and hands back what signs them, so that their
+    /// bytes need not come here. The order's `body_sha256` does not count.
+    ///
+    /// # Errors
+    /// No credentials, with the places that were looked in.
+    pub async fn sign_stream(&self, order: SigningOrder) -> Result<SignedStream, SignError> {
+        let (identity, service) = (order.identity, order.service);
+        if !self.credentials.is_ready(identity, service) {
+            self.credentials.fetch(identity).await.map_err(SignError::NoCredentials)?;
+        }
+        #[expect(clippy::disallowed_methods, reason = "the actor's own file")]
+        let answer = self.signer.send(SignStream(order)).await;
+        answer.unwrap_or(Err(SignError::Stopped))
+    }
+
     /// After AWS said that the credentials of `generation` have expired: fetches new ones, once for all who ask.
     ///
     /// # Errors
@@ -135,16 +164,54 @@ impl Handler<Sign> for Signer {
     }
 }
 
+#[derive(Message)]
+#[rtype(result = "Result<SignedStream, SignError>")]
+struct SignStream(SigningOrder);
+
+impl Handler<SignStream> for Signer {
+    type Result = MessageResult<SignStream>;
+
+    fn handle(&mut self, SignStream(order): SignStream, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.sign_stream(order))
+    }
+}
+
 impl Signer {
     fn sign(&mut self, order: SigningOrder) -> Result<SignedHead, SignError> {
-        let SigningOrder { identity, region, service, mut head, body_sha256, now } = order;
-        let current = self.credentials.current(identity, service).map_err(SignError::NoCredentials)?;
+        let current =
+            self.credentials.current(order.identity, order.service).map_err(SignError::NoCredentials)?;
+        self.sign_with(&current, order)
+    }
+
+    fn sign_stream(&mut self, mut order: SigningOrder) -> Result<SignedStream, SignError> {
+        let current =
+            self.credentials.current(order.identity, order.service).map_err(SignError::NoCredentials)?;
+        let (region, service) = (order.region.clone(), order.service.signing_name());
+        if matches!(*current, Credentials::Keys { .. }) {
+            order.head.headers.push((AMZ_CONTENT_SHA256, HeaderValue::from_static(SIGNED_EVENTS)));
+            order.body_sha256 = SIGNED_EVENTS.into();
+        }
+        let SignedHead { head, generation } = self.sign_with(&current, order)?;
+        let Credentials::Keys { secret_access_key, .. } = &*current else {
+            return Ok(SignedStream { head, generation, chain: None });
+        };
+        let authorization = head.headers.iter().find(|(name, _)| name == header::AUTHORIZATION);
+        let signature = authorization
+            .and_then(|(_, value)| value.to_str().ok()?.rsplit_once("Signature="))
+            .map(|(_, signature)| signature);
+        let chain = signature
+            .map(|signature| EventChain::new(secret_access_key.clone(), region.as_str(), service, signature));
+        chain.map(|chain| SignedStream { head, generation, chain: Some(chain) }).ok_or(SignError::Malformed)
+    }
+
+    fn sign_with(&mut self, current: &Credentials, order: SigningOrder) -> Result<SignedHead, SignError> {
+        let SigningOrder { region, service, mut head, body_sha256, now, .. } = order;
         let value = |text: &str| {
             let mut value = HeaderValue::from_str(text).map_err(|_| SignError::Malformed)?;
             value.set_sensitive(true);
             Ok(value)
         };
-        let authorization = match &*current {
+        let authorization = match current {
             Credentials::Bearer(token) => format!("Bearer {}", token.expose()),
             Credentials::Keys { access_key_id, secret_access_key, session_token, .. } => {
                 let amz_date = sigv4::amz_date(now);

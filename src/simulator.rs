@@ -1,5 +1,5 @@
 //! A stand-in for Amazon Bedrock and STS on one local port: it checks signatures as AWS does, answers every operation
-//! in its realistic shape, and fails on request.
+//! in its realistic shape, and fails on request. The one operation that streams both ways it serves over HTTP/2.
 //!
 //! `bedgate demo`, the integration tests and the benchmark talk to it. It shares no code with the gateway: it reads
 //! HTTP/1.1 from its own sockets (so that it can cut, reset and stall them), computes signatures by itself, and encodes
@@ -29,6 +29,7 @@ mod answer;
 mod callers;
 mod compatible;
 mod converse;
+mod duplex;
 mod faults;
 mod frames;
 mod models;

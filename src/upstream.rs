@@ -1,5 +1,6 @@
 //! Step 8: the way to AWS. awc sends one request and hands back the response as it comes: no redirect is
-//! followed, nothing is decompressed, nothing is retried. The connections beneath awc are our own (`transport`).
+//! followed, nothing is decompressed, nothing is retried. The connections beneath awc are our own (`transport`). Streams
+//! that go both ways take another way, over HTTP/2 (`http2`).
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 
 use crate::config::AwsConfig;
 use crate::domain::FastMap;
+use crate::duplex::UploadBody;
 use crate::route::Endpoint;
 use crate::sign::UpstreamHead;
 use crate::timers::Timers;
@@ -19,6 +21,7 @@ use crate::timers::Timers;
 mod connection;
 mod exchange;
 mod heads;
+mod http2;
 mod pool;
 mod tls;
 mod transport;
@@ -56,6 +59,7 @@ pub struct UpstreamClient {
     tls: awc::Client,
     requests: Rc<Requests>,
     written: Rc<WriteBuffer>,
+    streams: http2::StreamClient,
     timers: Timers,
 }
 
@@ -77,8 +81,32 @@ impl UpstreamClient {
     #[must_use]
     pub fn new(config: &AwsConfig, tls: &Arc<rustls::ClientConfig>) -> Self {
         let plain = transport::client(config, None);
+        let streams = http2::StreamClient::new(config, tls);
         let tls = transport::client(config, Some(Arc::clone(tls)));
-        Self { plain, tls, requests: Rc::default(), written: Rc::default(), timers: Timers::default() }
+        Self {
+            plain,
+            tls,
+            requests: Rc::default(),
+            written: Rc::default(),
+            streams,
+            timers: Timers::default(),
+        }
+    }
+
+    /// Sends a request whose body goes on after its answer has begun, over a connection of HTTP/2 that is its own, and
+    /// waits for the head of the answer.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub async fn open_stream(
+        &self,
+        endpoint: &Endpoint,
+        head: UpstreamHead,
+        body: UploadBody,
+        timeout: Duration,
+    ) -> Result<Answer, SendFailure> {
+        let opening = self.streams.open(endpoint, head, body);
+        self.timers.limit(timeout, opening).await.unwrap_or(Err(SendFailure::Timeout(timeout)))
     }
 
     /// Sends a request and waits for the head of its answer.

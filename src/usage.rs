@@ -11,6 +11,7 @@ mod output_bound;
 pub mod reader;
 pub mod request_facts;
 mod shapes;
+mod speech;
 mod sse;
 mod statements;
 
@@ -62,12 +63,14 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// All tokens, those of the cache included.
+    /// All tokens, those of the cache and of speech included.
     #[must_use]
     pub fn total_tokens(&self) -> u64 {
         let written = self.cache_write_5m_tokens.saturating_add(self.cache_write_1h_tokens);
         let input = self.input_tokens.saturating_add(self.cache_read_tokens).saturating_add(written);
-        input.saturating_add(self.output_tokens)
+        let is_speech = |unit: &Unit| matches!(unit, Unit::InputSpeechToken | Unit::OutputSpeechToken);
+        let speech = self.units.iter().filter(|(unit, _)| is_speech(unit)).map(|(_, count)| *count);
+        speech.fold(input.saturating_add(self.output_tokens), u64::saturating_add)
     }
 
     /// Whether it is the usage of a guardrail.
@@ -89,9 +92,13 @@ impl Unit {
             | Self::GuardrailSensitiveInformationUnit
             | Self::GuardrailGroundingUnit
             | Self::GuardrailAutomatedReasoningUnit => true,
-            Self::OutputImage | Self::InputImage | Self::Query | Self::VideoMillis | Self::AudioMillis => {
-                false
-            }
+            Self::OutputImage
+            | Self::InputImage
+            | Self::Query
+            | Self::VideoMillis
+            | Self::AudioMillis
+            | Self::InputSpeechToken
+            | Self::OutputSpeechToken => false,
         }
     }
 }
@@ -134,4 +141,8 @@ pub enum Unit {
     GuardrailGroundingUnit,
     /// Guardrail text units of automated reasoning checks.
     GuardrailAutomatedReasoningUnit,
+    /// Input tokens of speech.
+    InputSpeechToken,
+    /// Output tokens of speech.
+    OutputSpeechToken,
 }

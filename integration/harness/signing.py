@@ -67,10 +67,16 @@ def pair_cli(base: str, pair: Pair, *arguments: str) -> subprocess.CompletedProc
 
 
 def signed_headers(
-    url: str, pair: Pair, body: bytes, payload: str | None = None, minutes: int = 0, method: str = "POST"
+    url: str,
+    pair: Pair,
+    body: bytes,
+    payload: str | None = None,
+    minutes: int = 0,
+    method: str = "POST",
+    content_type: str = "application/json",
 ) -> dict[str, str]:
     """The headers of a request, signed by botocore `minutes` from now; `payload` stands in `x-amz-content-sha256`."""
-    request = AWSRequest(method=method, url=url, data=body, headers={"Content-Type": "application/json"})
+    request = AWSRequest(method=method, url=url, data=body, headers={"Content-Type": content_type})
     if payload is not None:
         request.headers["X-Amz-Content-SHA256"] = payload
     moment = datetime.datetime.now(datetime.UTC).replace(tzinfo=None) + datetime.timedelta(minutes=minutes)

@@ -34,6 +34,9 @@ class Seen:
     status: int
     verdict: str
     violation: str | None
+    events: int
+    upload: str
+    answer_sha256: str
 
     @classmethod
     def from_json(cls, entry: dict) -> "Seen":
@@ -48,6 +51,9 @@ class Seen:
             status=entry["status"],
             verdict=entry["verdict"],
             violation=entry["violation"],
+            events=entry["events"],
+            upload=entry["upload"],
+            answer_sha256=entry["answer_sha256"],
         )
 
     def header(self, name: str) -> str | None:
@@ -142,6 +148,11 @@ class Simulator(Process):
         """What arrives from now on; what arrived before is forgotten."""
         self._call("DELETE", "/__simulator/requests")
         yield Recording(self)
+
+    def under_way(self) -> int:
+        """How many requests have no whole answer yet."""
+        stats = json.loads(self._call("GET", "/__simulator/stats"))
+        return stats["requests"] - stats["answered"]
 
     def violations(self) -> int:
         """How many requests carried something that must never reach AWS, since the start."""

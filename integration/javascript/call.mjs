@@ -10,12 +10,15 @@ const services = {
 };
 const streams = ["stream", "body", "completion"];
 
-async function readAll(answer) {
+async function readAll(answer, events = [], noted = () => {}) {
   const { $metadata, ...rest } = answer;
-  const read = { status: $metadata.httpStatusCode, requestId: $metadata.requestId, output: {}, events: [] };
+  const read = { status: $metadata.httpStatusCode, requestId: $metadata.requestId, output: {}, events };
   for (const [name, value] of Object.entries(rest)) {
     if (streams.includes(name) && value?.[Symbol.asyncIterator] && !(value instanceof Uint8Array)) {
-      for await (const event of value) read.events.push({ at: performance.now(), event });
+      for await (const event of value) {
+        read.events.push({ at: performance.now(), event });
+        noted(event);
+      }
     } else {
       read.output[name] = value instanceof Uint8Array ? Buffer.from(value).toString() : value;
     }
@@ -23,13 +26,43 @@ async function readAll(answer) {
   return read;
 }
 
-async function call(client, all, { operation, input }) {
+function described(all, error) {
+  const isModelled = typeof all[error.name] === "function" && error instanceof all[error.name];
+  return { name: error.name, message: error.message, status: error.$metadata?.httpStatusCode, isModelled };
+}
+
+async function call(client, all, { operation, input, told, inTurn }) {
+  const events = [];
   try {
-    return await readAll(await client.send(new all[`${operation}Command`](input)));
+    if (told !== undefined) return await converse(client, all[`${operation}Command`], input, told, inTurn, events);
+    return await readAll(await client.send(new all[`${operation}Command`](input)), events);
   } catch (error) {
-    const isModelled = typeof all[error.name] === "function" && error instanceof all[error.name];
-    return { error: { name: error.name, message: error.message, status: error.$metadata?.httpStatusCode, isModelled } };
+    return { error: described(all, error), events };
   }
+}
+
+// Events both ways: each of `told` is sent at once, or, in turn, only after the one before was answered.
+async function converse(client, Command, input, told, inTurn, events) {
+  let answered = 0;
+  let wake = () => {};
+  const answers = async (count) => {
+    while (answered < count) await new Promise((resolve) => (wake = resolve));
+  };
+  async function* body() {
+    for (const [index, text] of told.entries()) {
+      if (inTurn) await answers(index);
+      yield { chunk: { bytes: Buffer.from(text) } };
+    }
+    if (inTurn) await answers(told.length);
+  }
+  const answer = await client.send(new Command({ ...input, body: body() }));
+  return await readAll(answer, events, ({ chunk }) => {
+    const said = chunk && JSON.parse(Buffer.from(chunk.bytes).toString()).event;
+    if (said?.textOutput || said?.audioOutput) {
+      answered += 1;
+      wake();
+    }
+  });
 }
 
 const text = (name, value) => (value instanceof Uint8Array ? Buffer.from(value).toString() : value);

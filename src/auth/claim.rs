@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::pairs::AwsPair;
-use super::sigv4_inbound::{ClientSignature, PayloadClaim};
+use super::sigv4_inbound::{ClientSignature, EMPTY_SHA256, PayloadClaim};
 use super::{Caller, usable};
 use crate::domain::UnixMicros;
 use crate::error::GatewayError;
+use crate::sign::event_chain::EventChain;
 use crate::store::KeyRecord;
 
 /// A claim to be a certain caller. A key proves it at once; a signature only together with the body it covers, so
@@ -16,8 +17,9 @@ pub struct Claim(State);
 
 #[derive(Debug)]
 enum State {
-    /// The caller is known; if it signed a hash of its body, the body must have it.
-    Known { caller: Caller, body_sha256: Option<String> },
+    /// The caller is known; if it signed a hash of its body, the body must have it, and if it signs its events, they must
+    /// go on from the head's signature.
+    Known { caller: Caller, body_sha256: Option<String>, chain: Option<Box<EventChain>> },
     /// The signature cannot be checked before the body's hash is known.
     AwaitsBody(Box<Awaiting>),
 }
@@ -33,7 +35,7 @@ struct Awaiting {
 impl Claim {
     /// A caller who showed a key.
     pub(super) fn known(caller: Caller) -> Self {
-        Self(State::Known { caller, body_sha256: None })
+        Self(State::Known { caller, body_sha256: None, chain: None })
     }
 
     /// A caller who signed. The pair and its key are looked up by the caller of this; an unknown one is refused
@@ -54,9 +56,13 @@ impl Claim {
         signature.verify(Some(&pair.secret), EMPTY_SHA256)?;
         let body_sha256 = match signature.payload {
             PayloadClaim::Sha256(claimed) => Some(claimed),
+            PayloadClaim::Events(_) => {
+                let chain = Some(Box::new(signature.chain(&pair.secret)));
+                return Ok(Self(State::Known { caller: usable(record, now)?, body_sha256: None, chain }));
+            }
             PayloadClaim::Unsigned | PayloadClaim::OfTheBody => None,
         };
-        Ok(Self(State::Known { caller: usable(record, now)?, body_sha256 }))
+        Ok(Self(State::Known { caller: usable(record, now)?, body_sha256, chain: None }))
     }
 
     /// The caller, where the head alone proves who it is.
@@ -64,6 +70,14 @@ impl Claim {
     pub fn caller(&self) -> Option<&Caller> {
         match &self.0 {
             State::Known { caller, .. } => Some(caller),
+            State::AwaitsBody(_) => None,
+        }
+    }
+
+    /// What the signatures of the request's events are checked with, where the caller signs them; only once.
+    pub fn take_chain(&mut self) -> Option<EventChain> {
+        match &mut self.0 {
+            State::Known { chain, .. } => chain.take().map(|chain| *chain),
             State::AwaitsBody(_) => None,
         }
     }
@@ -87,7 +101,7 @@ impl Claim {
     /// The body is not the one that was signed, the signature is wrong, or the key is blocked or expired.
     pub fn settle(self, body_sha256: &str) -> Result<Caller, GatewayError> {
         match self.0 {
-            State::Known { caller, body_sha256: claimed } => {
+            State::Known { caller, body_sha256: claimed, .. } => {
                 if claimed.is_some_and(|claimed| claimed != body_sha256) {
                     return Err(GatewayError::InvalidSignature(
                         "The provided 'x-amz-content-sha256' header does not match what was computed.".into(),
@@ -105,6 +119,3 @@ impl Claim {
 
 /// See [`Claim::max_useless_body`]; in bytes.
 const MAX_USELESS_BODY: usize = 64 << 10;
-
-/// SHA-256 of nothing.
-const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

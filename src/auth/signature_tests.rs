@@ -39,13 +39,18 @@ fn sha256(text: &str) -> String {
 
 /// The headers of a POST to `/bedrock/x`, signed.
 fn signed(id: &str, secret: &str, more: &[(&str, &str)]) -> HeaderMap {
+    let payload = more.iter().find(|(name, _)| *name == "x-amz-content-sha256").map(|(_, value)| *value);
+    signed_for(id, secret, more, payload.unwrap_or(&sha256(BODY)))
+}
+
+/// The same with this in the place of the body's hash.
+fn signed_for(id: &str, secret: &str, more: &[(&str, &str)], payload: &str) -> HeaderMap {
     let mut listed = vec![("host", "h"), ("x-amz-date", "20260115T120000Z")];
     listed.extend(more);
-    let payload = more.iter().find(|(name, _)| *name == "x-amz-content-sha256").map(|(_, value)| *value);
     let bytes = listed.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
     let head = CanonicalHead::of("POST", "/bedrock/x", "", bytes);
     let scope = "20260115/us-west-2/bedrock/aws4_request";
-    let hashed = hex::encode(Sha256::digest(head.with_payload(payload.unwrap_or(&sha256(BODY)))));
+    let hashed = hex::encode(Sha256::digest(head.with_payload(payload)));
     let to_sign = format!("AWS4-HMAC-SHA256\n20260115T120000Z\n{scope}\n{hashed}");
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_micros(NOW.0 as u64);
     let key = aws_sigv4::sign::v4::generate_signing_key(secret, time, "us-west-2", "bedrock");
@@ -63,9 +68,38 @@ fn signed(id: &str, secret: &str, more: &[(&str, &str)]) -> HeaderMap {
     headers
 }
 
+/// As [`received`], of a request whose body is a stream of events.
+fn received_stream(headers: &HeaderMap) -> ReceivedHead<'_> {
+    ReceivedHead { is_event_stream: true, ..received(headers) }
+}
+
+#[test]
+fn who_signs_events_is_known_by_the_head_and_gets_a_chain_to_check_them_with() {
+    const EVENTS: &str = "STREAMING-AWS4-HMAC-SHA256-EVENTS";
+    let authenticator = authenticator(alice(), &AuthConfig::default());
+    let empty = sha256("");
+    let claims = |secret: &str, more: &[(&str, &str)], payload: &str| {
+        let headers = signed_for(ID, secret, more, payload);
+        authenticator.claim(&headers, "", || received_stream(&headers), NOW)
+    };
+    for (more, payload) in [(&[("x-amz-content-sha256", EVENTS)][..], EVENTS), (&[], empty.as_str())] {
+        let mut claim = claims("the secret", more, payload).unwrap();
+        assert!(matches!(claim.caller(), Some(Caller::Key(key)) if key.key_name == "sk-...0001"));
+        assert!(claim.take_chain().is_some() && claim.take_chain().is_none(), "once");
+        assert!(matches!(claims("another", more, payload), Err(GatewayError::InvalidSignature(_))));
+    }
+    for payload in ["UNSIGNED-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", &sha256(BODY)] {
+        let claim = claims("the secret", &[("x-amz-content-sha256", payload)], payload);
+        assert!(matches!(claim, Err(GatewayError::InvalidSignature(_))), "{payload}");
+    }
+    let headers = signed_for(ID, "the secret", &[("x-amz-content-sha256", EVENTS)], EVENTS);
+    let of_a_body = authenticator.claim(&headers, "", || received(&headers), NOW);
+    assert!(matches!(of_a_body, Err(GatewayError::InvalidSignature(_))), "for this operation alone");
+}
+
 fn received(headers: &HeaderMap) -> ReceivedHead<'_> {
     let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    ReceivedHead { method: "POST", path: "/bedrock/x", query: "", headers }
+    ReceivedHead { method: "POST", path: "/bedrock/x", query: "", headers, is_event_stream: false }
 }
 
 /// What the head says (`later`, a key, or the error), and what the body then does.

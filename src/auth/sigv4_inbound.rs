@@ -12,6 +12,7 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 
 use crate::domain::{Secret, Service, UnixMicros};
 use crate::sign::canonical::CanonicalHead;
+use crate::sign::event_chain::{EventChain, SIGNED_EVENTS};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const TERMINATOR: &str = "aws4_request";
@@ -26,6 +27,8 @@ const ADDED_ON_THE_WAY: [&str; 1] = ["x-amz-cf-id"];
 /// One of these must be signed; clients that speak HTTP/2 may sign its pseudo-header.
 const HOST_HEADERS: [&str; 2] = ["host", ":authority"];
 const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
+/// SHA-256 of nothing: what some SDKs sign in the head of a request whose events are signed one by one.
+pub(super) const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 /// What an unknown access key id is checked with, so that it takes as long as a known one.
 const DUMMY_SECRET: &str = "nobody's secret, of forty characters ---";
 
@@ -52,6 +55,8 @@ pub struct ReceivedHead<'r> {
     pub query: &'r str,
     /// Every header, names in lower case, `host` among them, and `:authority` where it came over HTTP/2.
     pub headers: Vec<(&'r str, &'r [u8])>,
+    /// Whether its body is a stream of events, each with a signature of its own.
+    pub is_event_stream: bool,
 }
 
 /// What a client says of its payload.
@@ -63,6 +68,8 @@ pub(super) enum PayloadClaim {
     Unsigned,
     /// Nothing by itself: what it signed is the hash of the body, which is still to come.
     OfTheBody,
+    /// That each event has a signature of its own; this stands in the place of the body's hash.
+    Events(&'static str),
 }
 
 /// A signature that is written well, for this request and this time; still to be checked with a secret.
@@ -118,6 +125,7 @@ impl ClientSignature {
         let payload_hash = match &self.payload {
             PayloadClaim::Unsigned => UNSIGNED_PAYLOAD,
             PayloadClaim::Sha256(claimed) => claimed,
+            PayloadClaim::Events(literal) => literal,
             PayloadClaim::OfTheBody => payload_hash,
         };
         let day = self.amz_date.get(..8).unwrap_or_default();
@@ -135,6 +143,11 @@ impl ClientSignature {
             "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
              Access Key and signing method. Consult the service documentation for details.",
         ))
+    }
+
+    /// What the signatures of the request's events go on from, once that of the head was checked with this secret.
+    pub(super) fn chain(&self, secret: &Secret) -> EventChain {
+        EventChain::new(secret.clone(), &self.region, &self.service, &self.signature)
     }
 }
 
@@ -252,7 +265,11 @@ fn payload_claim(
     received: &ReceivedHead<'_>,
     allow_unsigned_payload: bool,
 ) -> Result<PayloadClaim, SignatureFault> {
-    let Some(claimed) = single(received, "x-amz-content-sha256")? else { return Ok(PayloadClaim::OfTheBody) };
+    let claimed = single(received, "x-amz-content-sha256")?;
+    if received.is_event_stream {
+        return events_claim(claimed);
+    }
+    let Some(claimed) = claimed else { return Ok(PayloadClaim::OfTheBody) };
     let is_hash = claimed.len() == 64
         && claimed.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     match claimed {
@@ -262,11 +279,24 @@ fn payload_claim(
              sign the body's SHA-256.",
         )),
         _ if claimed.starts_with("STREAMING-") => Err(invalid(
-            "x-amz-content-sha256: payloads that are signed chunk by chunk (STREAMING-…) are not supported yet; sign \
-             the body's SHA-256.",
+            "x-amz-content-sha256: payloads that are signed chunk by chunk (STREAMING-…) are taken for bidirectional \
+             streams alone; sign the body's SHA-256.",
         )),
         _ if is_hash => Ok(PayloadClaim::Sha256(claimed.to_owned())),
         _ => Err(invalid("x-amz-content-sha256 must be the SHA-256 of the body in lower-case hexadecimal.")),
+    }
+}
+
+/// Of a request whose events are signed one by one: the AWS SDK for JavaScript says so in this header, that for Rust sends
+/// none and signs the hash of nothing.
+fn events_claim(claimed: Option<&str>) -> Result<PayloadClaim, SignatureFault> {
+    match claimed {
+        Some(SIGNED_EVENTS) => Ok(PayloadClaim::Events(SIGNED_EVENTS)),
+        None | Some(EMPTY_SHA256) => Ok(PayloadClaim::Events(EMPTY_SHA256)),
+        Some(_) => Err(invalid(
+            "x-amz-content-sha256 of a bidirectional stream must be STREAMING-AWS4-HMAC-SHA256-EVENTS: its events are \
+             signed one by one.",
+        )),
     }
 }
 

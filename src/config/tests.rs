@@ -599,6 +599,7 @@ bedgate_settings:
     tls_cert: /c.pem, tls_key: /k.pem, tls_port: 443,
     http2: {max_concurrent_streams: 8, max_header_list: 9KiB, stream_window: 70000, connection_window: 1MiB, ping_interval: 11, ping_timeout: 12}}
   limits: {max_body: 1MiB, max_buffered: 2MiB, max_buffered_per_key: 1100KiB, max_buffered_unproven: 1200KiB, max_inspected: 3MiB, max_journal: 4MiB, when_journal_full: serve, drain_timeout: 0, drain_bytes: 5MiB, body_timeout: 6}
+  bidirectional: {max_event: 5KiB, idle_timeout: 13, max_duration: 14m}
   routing: {allow_unlisted_models: false}
   aws: {further_regions: [us-west-9], use_fips: true, use_dualstack: yes, max_connections: 7, connect_timeout: 800ms, keep_alive: 9}
 ",
@@ -636,6 +637,11 @@ bedgate_settings:
                 drain_timeout: Duration::ZERO,
                 drain_bytes: 5 << 20,
                 body_timeout: Duration::from_secs(6),
+            },
+            bidirectional: BidirectionalConfig {
+                max_event_bytes: 5 << 10,
+                idle_timeout: Duration::from_secs(13),
+                max_duration: Duration::from_secs(14 * 60),
             },
             routing: RoutingConfig { allow_unlisted_models: false, ..RoutingConfig::default() },
             aws: AwsConfig {
@@ -786,6 +792,27 @@ bedgate_settings:
             "ping_timeout",
         ] {
             assert!(faults.contains(&format!("server.http2.{key}: expected ")), "{key}: {faults}");
+        }
+    }
+
+    #[test]
+    fn bounds_of_streams_that_no_stream_could_keep_are_faults() {
+        for (max_event, is_fault) in
+            [("4095", true), ("4KiB", false), ("24MiB", false), ("25165825", true), ("0", true)]
+        {
+            let yaml = format!("bedgate_settings: {{bidirectional: {{max_event: {max_event}}}}}");
+            let parsed = parse(&yaml, &Environment::default());
+            let faults = parsed.map_or_else(|faults| faults.to_string(), |_| String::new());
+            assert_eq!(
+                faults.contains("bidirectional.max_event: expected "),
+                is_fault,
+                "{max_event}: {faults}"
+            );
+        }
+        for key in ["idle_timeout", "max_duration"] {
+            let yaml = format!("bedgate_settings: {{bidirectional: {{{key}: 0}}}}");
+            let faults = parse(&yaml, &Environment::default()).unwrap_err().to_string();
+            assert!(faults.contains(&format!("bidirectional.{key}: expected ")), "{faults}");
         }
     }
 

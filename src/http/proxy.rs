@@ -13,6 +13,7 @@ use super::Worker;
 use super::listen::UnsizedBody;
 use crate::auth::Caller;
 use crate::domain::{EventId, UnixMicros};
+use crate::duplex::Uplink;
 use crate::error::{ErrorShape, GatewayError};
 use crate::limits::{self, ModelNames};
 use crate::metrics::ErrorLabels;
@@ -26,6 +27,7 @@ mod address;
 mod answer;
 mod attribution;
 mod body;
+mod duplex;
 mod received;
 mod relay;
 mod stored;
@@ -60,6 +62,8 @@ struct Admitted<'r> {
     caller: Caller,
     attribution: Attribution,
     body: Body,
+    /// The client's events, where they stream both ways.
+    uplink: Option<Rc<Uplink>>,
     /// What the body says about cost and customer.
     facts: Rc<RequestFacts>,
 }
@@ -85,14 +89,14 @@ async fn serve(
     started: Instant,
     now: UnixMicros,
 ) -> Result<HttpResponse, GatewayError> {
-    let full_path = request.uri().path();
-    let address = Address::of(full_path).ok_or_else(not_served)?;
+    let address = Address::of(request.uri().path()).ok_or_else(not_served)?;
     refuse_websocket(request)?;
     let path = address.path.as_ref();
     let call = address.resolve(&request_line(request, path))?;
     let query = request.uri().query().unwrap_or_default();
-    let received = || received::head(request);
-    let claim = worker.shared.authenticator.claim(request.headers(), query, received, now)?;
+    let is_duplex = call.operation.event_stream_in();
+    let received = || received::head(request, is_duplex);
+    let mut claim = worker.shared.authenticator.claim(request.headers(), query, received, now)?;
     let mut model: Option<Arc<str>> = call.model.map(|model| model.name().as_ref().into());
     let is_charged = !limits::cost_bound::is_free(call.service, call.operation.name);
     let admit = async |caller: &Caller, model: Option<&str>| {
@@ -103,16 +107,20 @@ async fn serve(
     // Whoever is known before the body is refused before it, too.
     let mut early = None;
     if let Some(caller) = claim.caller() {
-        require_access(worker, caller, &call, full_path, model.as_deref())?;
+        require_access(worker, caller, &call, request, model.as_deref())?;
         if model_member.is_none() {
             early = Some(admit(caller, model.as_deref()).await?);
         }
     }
     let place = worker.accounts.place().map_err(|_| journal_is_full())?;
-    let mut body = body::read(request, payload, worker, &claim).await?;
+    let uplink = if is_duplex { Some(duplex::open(request, payload, worker, &mut claim)?) } else { None };
+    let mut body = match &uplink {
+        Some(_) => Body::of_a_stream(worker),
+        None => body::read(request, payload, worker, &claim).await?,
+    };
     let caller = claim.settle(&body.sha256)?;
     body.belongs_to(&caller)?;
-    require_access(worker, &caller, &call, full_path, model.as_deref())?;
+    require_access(worker, &caller, &call, request, model.as_deref())?;
     let user_header = worker.shared.config.budgets.user_header_name.as_deref();
     let mut attribution = Attribution::of(request.headers(), &caller, user_header);
     let mut facts = RequestFacts::of(&body.bytes);
@@ -147,6 +155,7 @@ async fn serve(
         caller,
         attribution,
         body,
+        uplink,
         facts: Rc::new(facts),
     };
     let (relayed, account) = relay::to_aws(&admitted, worker, place, admission).await?;
@@ -158,19 +167,17 @@ fn require_access(
     worker: &Worker,
     caller: &Caller,
     call: &Call<'_>,
-    full_path: &str,
+    request: &HttpRequest,
     model: Option<&str>,
 ) -> Result<(), GatewayError> {
-    limits::require_operation(caller, call.operation, full_path)?;
+    limits::require_operation(caller, call.operation, request.uri().path())?;
     if call.operation.is_unknown() && worker.shared.limits.is_restricted(caller) {
         let reason =
             "this key is limited to some models, and bedgate does not know which this operation would run";
         return Err(GatewayError::AccessDenied(reason.to_owned()));
     }
     if call.operation.event_stream_in() {
-        let name = call.operation.name;
-        let reason = format!("{name} streams both ways over HTTP/2, which this gateway does not speak yet");
-        return Err(GatewayError::Validation(reason));
+        duplex::require_http2(request)?;
     }
     model.map_or(Ok(()), |model| require_model(worker, caller, model))
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::last_words::{Cause, last_words};
 use super::{Losses, outcome_of};
 use crate::config::AccessLog;
-use crate::domain::{NanoUsd, UnixMicros};
+use crate::domain::{EventId, NanoUsd, UnixMicros};
 use crate::event::{Attempt, Begun, CostBasis, Ended, Outcome};
 use crate::journal::{JournalPermit, JournalWriter};
 use crate::ledger::{LedgerError, LedgerHandle};
@@ -267,6 +267,23 @@ impl Account {
         self.answered.as_mut().is_none_or(|answered| answered.reader.may_end_here())
     }
 
+    /// What the answer has cost so far, where it stated that anew since this was asked last.
+    pub(super) fn new_cost_so_far(&mut self) -> Option<NanoUsd> {
+        let answered = self.answered.as_mut()?;
+        let usage = answered.reader.new_speech_usage()?;
+        self.parts.prices.price(&answered.price_query(self.begun.started_at), &usage).cost
+    }
+
+    /// What is known of the request's cost when it began.
+    pub(super) fn request_facts(&self) -> &RequestFacts {
+        &self.request
+    }
+
+    /// The event's id, as clients may quote it.
+    pub(super) fn id(&self) -> EventId {
+        self.begun.id
+    }
+
     /// How the answer is framed, where an error can be told after what was received so far.
     pub(super) fn may_go_on(&self) -> Option<Framing> {
         self.answered.as_ref()?.reader.may_go_on()
@@ -379,6 +396,9 @@ impl Account {
         };
         let charge = self.parts.prices.charge(&answered.price_query(self.begun.started_at), &reading);
         let was_seen_to_the_end = ending == Ending::Whole && reading.failure.is_none();
+        if reading.is_so_far && !was_seen_to_the_end && reading.usage.is_some() {
+            return (reading.usage, charge.or_more());
+        }
         match self.begun.estimate {
             Some(_) if charge.basis == CostBasis::UsageUnknown && !was_seen_to_the_end => {
                 (None, Charge { cost: self.begun.estimate, basis: CostBasis::Estimated, price: None })

@@ -40,16 +40,14 @@ pub(super) fn last_words(
     message: &str,
 ) -> Option<Bytes> {
     match framing {
-        Framing::ConverseFrames | Framing::InvokeFrames | Framing::OtherFrames => {
-            exception_frame(cause.exception(service), message)
-        }
         Framing::ServerSentEvents => Some(error_event(operation, message)),
         Framing::Opaque | Framing::Json => None,
+        _ => exception_frame(cause.exception(service), message),
     }
 }
 
 /// <https://smithy.io/2.0/aws/amazon-eventstream.html>
-fn exception_frame(exception: &'static str, message: &str) -> Option<Bytes> {
+pub(super) fn exception_frame(exception: &'static str, message: &str) -> Option<Bytes> {
     let text = |value: &'static str| HeaderValue::String(value.into());
     let headers = vec![
         Header::new(":exception-type", text(exception)),

@@ -4,6 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_smithy_eventstream::frame::write_message_to;
+use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 use crate::domain::Service;
 use crate::usage::{AnswerFacts, AnswerKind, RequestFacts, UsageReader};
@@ -21,7 +26,8 @@ struct Probe {
     operation: &'static str,
     headers: Vec<(&'static str, String)>,
     request: String,
-    body: String,
+    content_type: &'static str,
+    body: Vec<u8>,
     uses: Vec<(String, u64)>,
 }
 
@@ -75,11 +81,12 @@ impl Row {
     }
 
     fn probes(&self) -> Vec<Probe> {
-        if self.name.contains("-commitment/") || self.mode == "realtime" {
+        if self.name.contains("-commitment/") {
             return Vec::new();
         }
         match self.mode.as_str() {
             "chat" | "responses" => self.of_tokens(),
+            "realtime" => vec![self.of_speech()],
             "embedding" if self.name.contains("marengo") => self.of_marengo(),
             "embedding" => self.of_embeddings(),
             "image_generation" | "image_edit" => self.of_images(),
@@ -153,6 +160,33 @@ impl Row {
         probes
     }
 
+    /// A conversation in speech, which states its usage twice: the last statement counts.
+    fn of_speech(&self) -> Probe {
+        let uses = [
+            ("input_cost_per_token", 1_001),
+            ("output_cost_per_token", 203),
+            ("input_cost_per_audio_token", 50_007),
+            ("output_cost_per_audio_token", 30_011),
+        ];
+        let frame = |share: u64| {
+            let [text_in, text_out, speech_in, speech_out] = uses.map(|(_, count)| count / share);
+            let stated = format!(
+                r#"{{"event":{{"usageEvent":{{"details":{{"total":{{"input":{{"speechTokens":{speech_in},"textTokens":{text_in}}},"output":{{"speechTokens":{speech_out},"textTokens":{text_out}}}}}}}}}}}}}"#
+            );
+            let payload = format!(r#"{{"bytes":"{}"}}"#, STANDARD.encode(stated));
+            let name = Header::new(":event-type", HeaderValue::String("chunk".into()));
+            let mut bytes = Vec::new();
+            write_message_to(&Message::new(payload.into_bytes()).add_header(name), &mut bytes).unwrap();
+            bytes
+        };
+        Probe {
+            operation: "InvokeModelWithBidirectionalStream",
+            content_type: "application/vnd.amazon.eventstream",
+            body: [frame(2), frame(1)].concat(),
+            ..invoke("", "", &uses)
+        }
+    }
+
     fn of_marengo(&self) -> Vec<Probe> {
         let ask = |kind: &str, field| invoke(&format!(r#"{{"inputType":"{kind}"}}"#), "{}", &[(field, 1)]);
         vec![ask("text", "input_cost_per_query"), ask("image", "input_cost_per_image")]
@@ -193,7 +227,8 @@ fn invoke(request: &str, body: &str, uses: &[(&str, u64)]) -> Probe {
         operation: "InvokeModel",
         headers: Vec::new(),
         request: request.to_owned(),
-        body: body.to_owned(),
+        content_type: "application/json",
+        body: body.as_bytes().to_vec(),
         uses: uses.iter().map(|(field, count)| ((*field).to_owned(), *count)).collect(),
     }
 }
@@ -223,14 +258,14 @@ fn charge(row: &Row, probe: &Probe, region: &str) -> Charge {
         operation: probe.operation,
         model_id: Some(row.id()),
         status: 200,
-        content_type: Some("application/json"),
+        content_type: Some(probe.content_type),
     });
     let facts = RequestFacts::of(probe.request.as_bytes());
     let mut reader = UsageReader::new(kind, 64 * 1024).with_request(facts);
     reader.read_head(|name| {
         probe.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     });
-    reader.feed(probe.body.as_bytes());
+    reader.feed(&probe.body);
     let own = BTreeMap::new();
     let (multipliers, at) = (&[], UnixMicros(0));
     let query = PriceQuery { model_id: row.id(), region, base_model: None, own: &own, multipliers, at };
@@ -241,7 +276,6 @@ fn charge(row: &Row, probe: &Probe, region: &str) -> Charge {
 fn why_never_charged(row: &Row, field: &str) -> Option<&'static str> {
     Some(match field {
         _ if row.name.contains("-commitment/") => "provisioned throughput is bought by the hour",
-        _ if row.mode == "realtime" => "speech goes over a bidirectional stream, which is not served",
         _ if field.ends_with("_batches") => "batch jobs read and write S3",
         _ if field.contains("_per_second") => "AWS does not report the seconds",
         "output_cost_per_token" if row.name.contains("pegasus") => "AWS does not report the seconds",
@@ -311,5 +345,5 @@ fn every_family_of_the_list_is_charged_to_the_nano_dollar() {
     );
     let without: Vec<&String> =
         families.iter().filter(|(_, family)| !is_exact(family)).map(|(name, _)| name).collect();
-    assert_eq!(without, ["amazon.nova realtime", "twelvelabs.pegasus"]);
+    assert_eq!(without, ["twelvelabs.pegasus"]);
 }

@@ -257,6 +257,8 @@ fn unit_fields(unit: Unit) -> (&'static [&'static str], i128) {
         Unit::Query => (&["input_cost_per_query"], FEMTO_PER_PICO),
         Unit::VideoMillis => (&["input_cost_per_video_per_second"], 1),
         Unit::AudioMillis => (&["input_cost_per_audio_per_second"], 1),
+        Unit::InputSpeechToken => (&["input_cost_per_audio_token"], FEMTO_PER_PICO),
+        Unit::OutputSpeechToken => (&["output_cost_per_audio_token"], FEMTO_PER_PICO),
         Unit::GuardrailTextUnit => (&["guardrail_cost_per_unit"], FEMTO_PER_PICO),
         Unit::GuardrailContentImage => (&["guardrail_cost_per_unit.contentPolicyImageUnits"], FEMTO_PER_PICO),
         Unit::GuardrailContentUnit => {

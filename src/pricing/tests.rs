@@ -230,6 +230,8 @@ fn units_are_charged_by_their_own_price() {
         (Unit::Query, 3, "input_cost_per_query", 2_000_000_000, 6_000_000),
         (Unit::VideoMillis, 1_500, "input_cost_per_video_per_second", 700_000_000, 1_050_000),
         (Unit::AudioMillis, 1, "input_cost_per_audio_per_second", 140_000_000, 140),
+        (Unit::InputSpeechToken, 1_000, "input_cost_per_audio_token", 3_400_000, 3_400_000),
+        (Unit::OutputSpeechToken, 1, "output_cost_per_audio_token", 13_600_000, 13_600),
         (Unit::GuardrailTextUnit, 4, "guardrail_cost_per_unit", 150_000_000, 600_000),
     ] {
         let usage = Usage { units: vec![(unit, count)], ..Usage::default() };

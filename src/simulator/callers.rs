@@ -150,6 +150,11 @@ impl Callers {
         sessions.get(access_key_id).or_else(|| self.lasting.iter().find(is_it)).cloned()
     }
 
+    /// The secret of an access key that is known.
+    pub(super) fn secret_of(&self, access_key_id: &str) -> Option<String> {
+        self.credentials(access_key_id).map(|held| held.secret_access_key)
+    }
+
     /// Lets a call in or says why not, as AWS would.
     pub(super) fn check(
         &self,

@@ -33,6 +33,9 @@ const MAX_HUGE_MIB: u64 = 1_024;
 /// In the stream: `exception-in-stream.N` (throttlingException after N frames), `error-in-stream.N` (an error frame that is
 /// not modelled), `no-end` (the terminal event is missing, HTTP ends cleanly).
 ///
+/// Of a bidirectional stream: `stop-reading.N` (after N events nothing more is taken). There each event counts
+/// `usage.TEXT_IN.TEXT_OUT.SPEECH_IN.SPEECH_OUT`, and pieces are frames of the answer.
+///
 /// Numbers: `usage.INPUT.OUTPUT.CACHE_READ.CACHE_WRITE_5M.CACHE_WRITE_1H` (missing ones are 0), `no-usage` (nothing is
 /// reported).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,7 +46,7 @@ pub struct Fault {
 }
 
 /// All actions and how many numbers each takes at most.
-const ACTIONS: [(&str, usize); 31] = [
+const ACTIONS: [(&str, usize); 32] = [
     ("throttle", 0),
     ("internal-error", 0),
     ("unavailable", 0),
@@ -75,6 +78,7 @@ const ACTIONS: [(&str, usize); 31] = [
     ("usage", 5),
     ("no-usage", 0),
     ("reject-early-reset", 0),
+    ("stop-reading", 1),
 ];
 
 impl Fault {

@@ -36,6 +36,12 @@ pub struct RecordedRequest {
     pub body: Option<String>,
     /// The start of the body in base64, where it is not.
     pub body_base64: Option<String>,
+    /// Events of a bidirectional stream, so far; its body is these events without their envelopes.
+    pub events: u64,
+    /// SHA-256 of what was answered to a bidirectional stream, in lower-case hex; empty while it goes on.
+    pub answer_sha256: String,
+    /// How a bidirectional stream's events ended: `complete`, `cut short` or `refused`; empty while they go on.
+    pub upload: String,
     /// `signature`, `bearer` or `unchecked` when let in; else `violation` or the error's type. Empty while undecided.
     pub verdict: String,
     /// What should never have arrived, if anything did.

@@ -16,7 +16,7 @@ use super::faults::{FaultRules, Faults, Subject};
 use super::request_log::{Entry, RequestLog, count};
 use super::signature::{Authorization, Expectation, Refusal};
 use super::wire::{Connection, Delivered, Delivery, Head, ReadError, Reply};
-use super::{admin, sts};
+use super::{admin, duplex, sts};
 
 /// The most connections one worker serves at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4_096;
@@ -75,7 +75,9 @@ async fn accept(
                 Ok((stream, _)) => {
                     let shared = Arc::clone(&shared);
                     tokio::spawn(async move {
-                        if let Err(failure) = serve(stream, &shared).await {
+                        if duplex::begins_with_http2(&stream).await {
+                            duplex::serve(stream, shared).await;
+                        } else if let Err(failure) = serve(stream, &shared).await {
                             log::debug!("a connection to the simulator ended: {failure}");
                         }
                         drop(permit);
@@ -235,7 +237,7 @@ fn decide(call: &Call<'_>, decoded_path: &str, shared: &Shared, entry: &Entry) -
     (reply_of(call, &caller, &faults, shared), delivery)
 }
 
-fn admit(call: &Call<'_>, shared: &Shared) -> Result<Caller, Refusal> {
+pub(super) fn admit(call: &Call<'_>, shared: &Shared) -> Result<Caller, Refusal> {
     let options = &shared.options;
     let services = services_of(call.head);
     let is_unsigned_sts = services == ["sts"] && sts::needs_no_signature(&call.body);
@@ -259,7 +261,7 @@ fn reply_of(call: &Call<'_>, caller: &Caller, faults: &Faults, shared: &Shared) 
 }
 
 /// Fills in the log, then counts: who sees the count finds the record complete.
-fn finish(shared: &Shared, entry: &Entry, status: u16, delivered: &Delivered) {
+pub(super) fn finish(shared: &Shared, entry: &Entry, status: u16, delivered: &Delivered) {
     let now = milliseconds_now();
     let since_first = delivered.first_byte.map(|first| u64::try_from(first.elapsed().as_millis()));
     entry.update(|record| {
@@ -275,7 +277,12 @@ fn finish(shared: &Shared, entry: &Entry, status: u16, delivered: &Delivered) {
     count(&counters.answered, 1);
 }
 
-fn milliseconds_now() -> u64 {
+/// The same for an answer that never began to stream.
+pub(super) fn finish_unsent(shared: &Shared, entry: &Entry, status: u16) {
+    finish(shared, entry, status, &Delivered::default());
+}
+
+pub(super) fn milliseconds_now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

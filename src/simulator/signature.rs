@@ -14,6 +14,8 @@ use super::wire::Head;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const TERMINATOR: &str = "aws4_request";
+/// Stands for the body's hash where each event of the body is signed.
+const SIGNED_EVENTS: &str = "STREAMING-AWS4-HMAC-SHA256-EVENTS";
 
 /// Why AWS would not serve a call: the error's type and its wording.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +89,11 @@ impl Authorization {
         })
     }
 
+    /// The signature, in lower-case hex.
+    pub(super) fn signature(&self) -> &str {
+        &self.signature
+    }
+
     /// Checks everything but who the key belongs to.
     pub(super) fn verify(
         &self,
@@ -102,8 +109,13 @@ impl Authorization {
         self.check_scope(amz_date, expected)?;
         check_date(amz_date, expected)?;
         self.check_signed_headers(head)?;
-        let payload_hash = hex::encode(Sha256::digest(body));
-        if head.header("x-amz-content-sha256").is_some_and(|claimed| claimed != payload_hash) {
+        let claimed = head.header("x-amz-content-sha256");
+        let payload_hash = if claimed == Some(SIGNED_EVENTS) && head.path.ends_with(super::duplex::PATH_END) {
+            SIGNED_EVENTS.to_owned()
+        } else {
+            hex::encode(Sha256::digest(body))
+        };
+        if claimed.is_some_and(|claimed| claimed != payload_hash) {
             return Err(Refusal::invalid(
                 "The provided 'x-amz-content-sha256' header does not match what was computed.",
             ));
@@ -155,7 +167,7 @@ impl Authorization {
 
     fn check_signed_headers(&self, head: &Head) -> Result<(), Refusal> {
         let is_signed = |name: &str| self.signed_headers.iter().any(|signed| signed == name);
-        if !is_signed("host") {
+        if !is_signed("host") && !is_signed(":authority") {
             return Err(Refusal::invalid(
                 "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.",
             ));

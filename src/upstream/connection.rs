@@ -69,6 +69,14 @@ impl Connection {
         self.opened
     }
 
+    /// Whether HTTP/2 may be spoken: over TLS where the handshake said so, else with prior knowledge.
+    pub(super) fn takes_http2(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(_) => true,
+            Transport::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
     /// Whether a connection that nobody uses is still good: not closed by the other side, and nothing came that was
     /// not asked for.
     pub(super) fn is_quiet(&mut self) -> bool {

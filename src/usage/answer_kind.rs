@@ -37,6 +37,9 @@ pub enum Framing {
     ConverseFrames,
     /// Event stream whose `chunk` events carry a model's own JSON in base64 (InvokeModelWithResponseStream).
     InvokeFrames,
+    /// Event stream whose `chunk` events carry the events of a model that hears and speaks
+    /// (InvokeModelWithBidirectionalStream).
+    SpeechFrames,
     /// Event stream of another operation: followed for its frames only.
     OtherFrames,
     /// Server-sent events in OpenAI's or Anthropic's shape.
@@ -48,6 +51,8 @@ pub enum Framing {
 pub enum ChargedBy {
     /// Tokens, or units, as the answer states them.
     Tokens,
+    /// Tokens of text and of speech, which cost differently, as the answer states them while it goes on.
+    Speech,
     /// Images in the answer.
     OutputImages,
     /// Input tokens, and images in the request.
@@ -72,10 +77,9 @@ impl AnswerKind {
         let framing = Framing::of(facts);
         let succeeded = (200..300).contains(&facts.status);
         // Bytes are followed where they state something, or where a short answer shows by its frames alone.
-        let unread = |charged_by| {
-            let is_frames =
-                matches!(framing, Framing::ConverseFrames | Framing::InvokeFrames | Framing::OtherFrames);
-            Self { framing: if is_frames { framing } else { Framing::Opaque }, charged_by }
+        let unread = |charged_by| Self {
+            framing: if framing.is_frames() { framing } else { Framing::Opaque },
+            charged_by,
         };
         if !succeeded || is_free(facts.operation) {
             return unread(ChargedBy::Nothing);
@@ -85,6 +89,7 @@ impl AnswerKind {
             (Service::BedrockRuntime, "InvokeModel" | "InvokeModelWithResponseStream") => {
                 facts.model_id.map_or(ChargedBy::Tokens, ChargedBy::of_model)
             }
+            (Service::BedrockRuntime, BIDIRECTIONAL) => ChargedBy::Speech,
             (Service::BedrockAgentRuntime, "Rerank") => ChargedBy::Queries,
             (Service::BedrockRuntime | Service::BedrockMantle, operation) if is_compatible_api(operation) => {
                 ChargedBy::Tokens
@@ -98,7 +103,19 @@ impl AnswerKind {
     }
 }
 
+/// The operation whose request is a stream of events, too.
+const BIDIRECTIONAL: &str = "InvokeModelWithBidirectionalStream";
+
 impl Framing {
+    /// Whether it is an event stream.
+    #[must_use]
+    pub fn is_frames(self) -> bool {
+        match self {
+            Self::ConverseFrames | Self::InvokeFrames | Self::SpeechFrames | Self::OtherFrames => true,
+            Self::Opaque | Self::Json | Self::ServerSentEvents => false,
+        }
+    }
+
     fn of(facts: &AnswerFacts<'_>) -> Self {
         let content_type = facts.content_type.unwrap_or_default();
         let is = |media_type: &str| {
@@ -108,6 +125,7 @@ impl Framing {
             match facts.operation {
                 "ConverseStream" => Self::ConverseFrames,
                 "InvokeModelWithResponseStream" => Self::InvokeFrames,
+                BIDIRECTIONAL => Self::SpeechFrames,
                 _ => Self::OtherFrames,
             }
         } else if is("text/event-stream") {
@@ -199,6 +217,7 @@ mod tests {
             (BedrockRuntime, "InvokeModel", "cohere.rerank-v3-5:0", 200, json, Opaque, Queries),
             (BedrockRuntime, "InvokeModel", "us.twelvelabs.pegasus-1-2-v1:0", 200, json, Opaque, Unreported),
             (BedrockRuntime, "InvokeModelWithResponseStream", "m", 200, frames, InvokeFrames, Tokens),
+            (BedrockRuntime, "InvokeModelWithBidirectionalStream", "m", 200, frames, SpeechFrames, Speech),
             (BedrockRuntime, "CountTokens", "m", 200, json, Opaque, Nothing),
             (
                 BedrockRuntime,

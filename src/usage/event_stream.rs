@@ -11,8 +11,10 @@ pub const MAX_FRAME_BYTES: usize = 24 * 1024 * 1024;
 /// Largest header block whose declared length is believed (128 KiB by the encoding's own rules).
 pub const MAX_HEADER_BYTES: usize = 128 * 1024;
 
-const PRELUDE_BYTES: usize = 12;
-const CHECKSUM_BYTES: usize = 4;
+/// Bytes of a frame before its headers.
+pub(crate) const PRELUDE_BYTES: usize = 12;
+/// Bytes of a frame behind its payload.
+pub(crate) const CHECKSUM_BYTES: usize = 4;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +197,7 @@ impl EventStreamReader {
 }
 
 /// Total length and header length, if the prelude's checksum holds and the lengths are possible.
-fn lengths(prelude: &[u8; PRELUDE_BYTES]) -> Option<(usize, usize)> {
+pub(crate) fn lengths(prelude: &[u8; PRELUDE_BYTES]) -> Option<(usize, usize)> {
     let [t0, t1, t2, t3, h0, h1, h2, h3, c0, c1, c2, c3] = *prelude;
     if crc32fast::hash(&[t0, t1, t2, t3, h0, h1, h2, h3]) != u32::from_be_bytes([c0, c1, c2, c3]) {
         return None;
@@ -240,7 +242,7 @@ fn read_head(mut headers: &[u8]) -> Option<FrameHead<'_>> {
 }
 
 /// Splits a header's value off, by the type byte before it.
-fn split_value(value_type: u8, rest: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn split_value(value_type: u8, rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let length = match value_type {
         0 | 1 => 0,
         2 => 1,

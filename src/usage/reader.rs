@@ -42,6 +42,8 @@ pub struct Reading {
     pub free: bool,
     /// Whether a guardrail was beside the model, which AWS bills too, and nothing tells what it used.
     pub hides_guardrail: bool,
+    /// Whether the usage is what was stated so far: of an answer that was not seen to its end AWS may count more.
+    pub is_so_far: bool,
     /// Whether the answer ended where an answer can end: on a frame's boundary, after a terminal event, at
     /// the end of the JSON text. True where that cannot be told.
     pub whole: bool,
@@ -80,9 +82,10 @@ impl UsageReader {
         let body = match kind.framing {
             Framing::Opaque => Body::Opaque,
             Framing::Json => Body::Json(JsonMembers::new(statements::WANTED, limit)),
-            Framing::ConverseFrames | Framing::InvokeFrames | Framing::OtherFrames => {
-                Body::Frames(EventStreamReader::new(limit))
-            }
+            Framing::ConverseFrames
+            | Framing::InvokeFrames
+            | Framing::SpeechFrames
+            | Framing::OtherFrames => Body::Frames(EventStreamReader::new(limit)),
             Framing::ServerSentEvents => Body::Events(DataLines::new(limit)),
         };
         Self {
@@ -171,7 +174,8 @@ impl UsageReader {
         let hides_guardrail = !free
             && (self.request.guardrail || self.statements.names_guardrail)
             && self.statements.guardrail.is_none();
-        Reading { usage, partial, free, hides_guardrail, whole, failure, unknown_reason }
+        let is_so_far = self.kind.charged_by == ChargedBy::Speech;
+        Reading { usage, partial, free, hides_guardrail, is_so_far, whole, failure, unknown_reason }
     }
 
     fn with_guardrail(&self, mut usage: Usage) -> Usage {
@@ -254,6 +258,7 @@ impl UsageReader {
             ChargedBy::Unreported => Err("AWS does not report what this operation uses"),
             _ if is_unheard => Err("the answer names a service tier that is not known"),
             ChargedBy::Tokens => self.tokens(whole),
+            ChargedBy::Speech => self.speech(),
             ChargedBy::Embedding => self.embedding(whole),
             ChargedBy::Queries => {
                 let queries = self.request.queries().ok_or("the request's documents were not counted")?;
@@ -285,6 +290,21 @@ impl UsageReader {
             return Err("cache writes were not told apart by their time to live");
         }
         Ok(stated.usage)
+    }
+
+    /// What a conversation used so far: each statement is of all of it.
+    fn speech(&self) -> Result<Usage, &'static str> {
+        if self.missed() {
+            return Err("a statement of usage was too large, broken, or not told apart into text and speech");
+        }
+        let mut usage = self.statements.speech.clone().ok_or("the answer states no usage")?;
+        self.mark(&mut usage);
+        Ok(usage)
+    }
+
+    /// What a conversation used, where that was stated anew since this was asked last.
+    pub fn new_speech_usage(&mut self) -> Option<Usage> {
+        std::mem::take(&mut self.statements.speech_is_new).then(|| self.statements.speech.clone()).flatten()
     }
 
     /// Whether a stream without a terminal event said all that it says: it ended well, and on usage.

@@ -5,7 +5,8 @@ use super::count::{Count, value};
 use super::event_stream::FrameVisitor;
 use super::json_members::{JsonMembers, Take, Wanted};
 use super::shapes::{BilledUnits, InvocationMetrics, Stated, StatedTier, TitanResult, UsageMembers};
-use super::{Unit, chunk_frames, guardrail, sse};
+use super::speech::{self, Said};
+use super::{Unit, Usage, chunk_frames, guardrail, sse};
 
 /// What the body has stated so far.
 #[derive(Debug)]
@@ -21,6 +22,9 @@ pub(super) struct Statements {
     pub(super) guardrail: Option<Vec<(Unit, u64)>>,
     /// The answer says that a guardrail was there.
     pub(super) names_guardrail: bool,
+    /// What a conversation in speech used so far, and whether that was not asked for since it was stated.
+    pub(super) speech: Option<Usage>,
+    pub(super) speech_is_new: bool,
     pub(super) terminal: bool,
     pub(super) failure: Option<String>,
     /// Something that ought to have been read was too large or broken.
@@ -83,6 +87,8 @@ impl Statements {
             latency_optimised: None,
             guardrail: None,
             names_guardrail: false,
+            speech: None,
+            speech_is_new: false,
             terminal: false,
             failure: None,
             missed: false,
@@ -229,18 +235,24 @@ impl FrameVisitor for Statements {
     fn wants(&self, event_type: &[u8]) -> bool {
         match self.framing {
             Framing::ConverseFrames => event_type == b"metadata",
-            Framing::InvokeFrames => event_type == b"chunk",
+            Framing::InvokeFrames | Framing::SpeechFrames => event_type == b"chunk",
             _ => false,
         }
     }
 
     fn payload(&mut self, _event_type: &[u8], payload: &[u8]) {
-        if self.framing == Framing::InvokeFrames {
-            self.read_chunk(payload);
-        } else {
-            let members = JsonMembers::of(WANTED, payload);
-            self.read_answer(&members);
-            self.terminal |= self.usage.is_some();
+        match self.framing {
+            Framing::InvokeFrames => self.read_chunk(payload),
+            Framing::SpeechFrames => match speech::read(payload) {
+                Said::Nothing => {}
+                Said::Used(usage) => (self.speech, self.speech_is_new) = (Some(usage), true),
+                Said::Unclear => self.missed = true,
+            },
+            _ => {
+                let members = JsonMembers::of(WANTED, payload);
+                self.read_answer(&members);
+                self.terminal |= self.usage.is_some();
+            }
         }
     }
 }

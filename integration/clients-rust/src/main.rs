@@ -2,28 +2,34 @@
 //! 0, or the name of the SDK's own error and 1.
 
 mod recipe;
+mod talk;
 
 use aws_sdk_bedrockruntime::error::{DisplayErrorContext, ProvideErrorMetadata};
 use aws_sdk_bedrockruntime::primitives::Blob;
 use aws_sdk_bedrockruntime::types::{ContentBlock, ConversationRole, Message};
 use aws_sdk_bedrockruntime::{Client, Error};
-use aws_smithy_http_client::Builder;
+use aws_sdk_bedrockruntime::config::SharedHttpClient;
+use aws_smithy_http_client::{Builder, tls};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, call, model] = arguments.as_slice() else {
-        eprintln!("usage: bedgate-client-rust CALL MODEL");
+    let [_, call, model, told @ ..] = arguments.as_slice() else {
+        eprintln!("usage: bedgate-client-rust CALL MODEL [EVENT…]");
         std::process::exit(2);
     };
     let retries = aws_sdk_bedrockruntime::config::retry::RetryConfig::disabled();
-    let config = recipe::config().http_client(Builder::new().build_http()).retry_config(retries).build();
-    let client = Client::from_conf(config);
+    let mut config = recipe::config().http_client(http_client()).retry_config(retries);
+    if let Ok(endpoint) = std::env::var("DIRECT_URL") {
+        config = config.endpoint_url(endpoint);
+    }
+    let client = Client::from_conf(config.build());
     let done = match call.as_str() {
         "converse" => converse(&client, model).await,
         "converse-stream" => recipe::ask(&client, model).await,
         "invoke" => invoke(&client, model).await,
         "invoke-stream" => invoke_stream(&client, model).await,
+        "talk" => talk::talk(&client, model, told).await,
         _ => panic!("no such call"),
     };
     if let Err(error) = done {
@@ -32,6 +38,16 @@ async fn main() {
         eprintln!("{class} code={:?}: {}", error.code(), DisplayErrorContext(&error));
         std::process::exit(1);
     }
+}
+
+/// Over TLS where a root of trust is given.
+fn http_client() -> SharedHttpClient {
+    let Ok(root) = std::env::var("BEDGATE_CA") else { return Builder::new().build_http() };
+    let pem = std::fs::read(root).expect("a root of trust");
+    let store = tls::TrustStore::empty().with_pem_certificate(pem);
+    let context = tls::TlsContext::builder().with_trust_store(store).build().expect("a certificate");
+    let rustls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
+    Builder::new().tls_provider(rustls).tls_context(context).build_https()
 }
 
 const BODY: &str = r#"{"anthropic_version": "bedrock-2023-05-31", "max_tokens": 8,

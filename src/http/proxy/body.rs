@@ -29,6 +29,12 @@ pub(super) struct Body {
 pub(super) type Sent = (Bytes, Arc<str>);
 
 impl Body {
+    /// Of a request that is not read whole.
+    pub(super) fn of_a_stream(worker: &Worker) -> Self {
+        let held = worker.shared.buffer.account(Holder::Unlimited);
+        Self { bytes: Bytes::new(), sha256: "".into(), held }
+    }
+
     /// Says whose bytes these are, now that it is proven.
     pub(super) fn belongs_to(&mut self, caller: &Caller) -> Result<(), GatewayError> {
         self.held.belongs_to(Holder::of(caller)).map_err(is_full)

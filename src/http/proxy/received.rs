@@ -7,7 +7,7 @@ use crate::auth::ReceivedHead;
 
 /// The head. Over HTTP/2 the host came as `:authority`, which some clients sign under that name; where there was a
 /// `host`, too, that stays what the client signed, also behind a proxy that ends TLS.
-pub(super) fn head(request: &HttpRequest) -> ReceivedHead<'_> {
+pub(super) fn head(request: &HttpRequest, is_event_stream: bool) -> ReceivedHead<'_> {
     let uri = request.uri();
     let mut headers: Vec<(&str, &[u8])> =
         request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
@@ -21,5 +21,6 @@ pub(super) fn head(request: &HttpRequest) -> ReceivedHead<'_> {
         path: uri.path(),
         query: uri.query().unwrap_or_default(),
         headers,
+        is_event_stream,
     }
 }

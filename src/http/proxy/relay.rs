@@ -8,6 +8,7 @@ use super::answer::named_in_connection;
 use super::body::Sent;
 use super::{Admitted, journal_is_full};
 use crate::domain::{NanoUsd, UnixMicros};
+use crate::duplex::UploadFault;
 use crate::error::GatewayError;
 use crate::event::Begun;
 use crate::http::Worker;
@@ -72,10 +73,13 @@ pub(super) async fn to_aws(
         match attempt.try_at(&route).await {
             Ok(answer) if is_retryable(answer.status().as_u16()) => {
                 attempt.failed(&route);
+                if !admitted.may_be_sent_again() {
+                    return attempt.answered(Relayed { answer, route });
+                }
                 last_answer = Some(Relayed { answer, route });
             }
             Ok(answer) => return attempt.answered(Relayed { answer, route }),
-            Err(failure) if failure.may_go_elsewhere() => {
+            Err(failure) if failure.may_go_elsewhere() && admitted.may_be_sent_again() => {
                 attempt.failed(&route);
                 last_failure = Some(failure);
             }
@@ -97,10 +101,11 @@ fn stopping() -> GatewayError {
 }
 
 /// Why one try came to nothing.
-enum TryFailure {
+pub(super) enum TryFailure {
     Sign(SignError),
     Send(SendFailure),
     Journal(std::io::Error),
+    Upload(UploadFault),
 }
 
 impl TryFailure {
@@ -110,7 +115,7 @@ impl TryFailure {
         match self {
             Self::Sign(SignError::NoCredentials(_)) => true,
             Self::Send(SendFailure::Connect(_) | SendFailure::BrokeOff(_)) => true,
-            Self::Sign(_) | Self::Send(_) | Self::Journal(_) => false,
+            Self::Sign(_) | Self::Send(_) | Self::Journal(_) | Self::Upload(_) => false,
         }
     }
 }
@@ -126,6 +131,7 @@ impl From<TryFailure> for GatewayError {
                 Self::Validation(format!("the request cannot be sent to Amazon Bedrock: {reason}"))
             }
             TryFailure::Send(error) => Self::Unreachable(error.to_string()),
+            TryFailure::Upload(fault) => fault.into(),
             TryFailure::Journal(error) => {
                 log::error!("the journal cannot be written: {error}");
                 journal_is_full()
@@ -135,12 +141,12 @@ impl From<TryFailure> for GatewayError {
 }
 
 /// The tries of one request.
-struct Attempts<'a> {
-    admitted: &'a Admitted<'a>,
-    worker: &'a Worker,
+pub(super) struct Attempts<'a> {
+    pub(super) admitted: &'a Admitted<'a>,
+    pub(super) worker: &'a Worker,
     tried: Vec<usize>,
     /// Opened before the first try sends anything.
-    account: Option<Box<Account>>,
+    pub(super) account: Option<Box<Account>>,
     place: Option<Place>,
     /// Handed to the account once that is open.
     admission: Admission,
@@ -216,7 +222,7 @@ impl Attempts<'_> {
     /// One try; where AWS says that the credentials have expired, a second one with new ones.
     async fn try_at(&mut self, route: &Route) -> Result<Answer, TryFailure> {
         let (answer, generation) = self.send(route).await?;
-        if !says_expired(&answer) {
+        if !says_expired(&answer) || !self.admitted.may_be_sent_again() {
             return Ok(answer);
         }
         let identity = route.deployment.identity;
@@ -242,6 +248,9 @@ impl Attempts<'_> {
             body_sha256,
             now: UnixMicros::now(),
         };
+        if let Some(uplink) = &admitted.uplink {
+            return self.open_stream(route, endpoint, order, uplink).await;
+        }
         let signed = self.worker.signer.sign(order).await.map_err(TryFailure::Sign)?;
         self.open_account(route).map_err(TryFailure::Journal)?;
         if let Some(account) = &mut self.account {
@@ -258,7 +267,7 @@ impl Attempts<'_> {
     }
 
     /// `begun` is in the journal before the first byte goes to AWS.
-    fn open_account(&mut self, route: &Route) -> std::io::Result<()> {
+    pub(super) fn open_account(&mut self, route: &Route) -> std::io::Result<()> {
         let Some(place) = self.place.take() else { return Ok(()) };
         let admitted = self.admitted;
         let request = Rc::clone(&admitted.facts);

@@ -97,7 +97,7 @@ fn units_of_json(text: &str) -> Option<Vec<(Unit, u64)>> {
 const TIERS: [ServiceTier; 4] =
     [ServiceTier::Default, ServiceTier::Priority, ServiceTier::Flex, ServiceTier::Reserved];
 
-const UNITS: [Unit; 12] = [
+const UNITS: [Unit; 14] = [
     Unit::OutputImage,
     Unit::InputImage,
     Unit::Query,
@@ -110,6 +110,8 @@ const UNITS: [Unit; 12] = [
     Unit::GuardrailSensitiveInformationUnit,
     Unit::GuardrailGroundingUnit,
     Unit::GuardrailAutomatedReasoningUnit,
+    Unit::InputSpeechToken,
+    Unit::OutputSpeechToken,
 ];
 
 fn unit_name(unit: Unit) -> &'static str {
@@ -126,6 +128,8 @@ fn unit_name(unit: Unit) -> &'static str {
         Unit::GuardrailSensitiveInformationUnit => "guardrail_sensitive_information_unit",
         Unit::GuardrailGroundingUnit => "guardrail_grounding_unit",
         Unit::GuardrailAutomatedReasoningUnit => "guardrail_automated_reasoning_unit",
+        Unit::InputSpeechToken => "input_speech_token",
+        Unit::OutputSpeechToken => "output_speech_token",
     }
 }
 
