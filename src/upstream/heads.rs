@@ -15,6 +15,10 @@ const MAX_HEAD_BYTES: usize = 128 * 1024;
 /// A response with more headers than this is refused.
 const MAX_HEADERS: usize = 128;
 
+/// Says that the answer is wanted as it is: whoever says nothing takes any coding.
+/// <https://www.rfc-editor.org/rfc/rfc9110.html#section-12.5.3>
+const AS_IT_IS: &[u8] = b"accept-encoding: identity\r\n";
+
 /// Writes a request's head; `length` is that of its body, if it has one.
 pub(super) fn write_request(bytes: &mut BytesMut, head: &UpstreamHead, length: Option<usize>) {
     let (mark, query) = if head.query.is_empty() { ("", "") } else { ("?", head.query.as_str()) };
@@ -27,6 +31,7 @@ pub(super) fn write_request(bytes: &mut BytesMut, head: &UpstreamHead, length: O
     for (name, value) in &head.headers {
         write_header(bytes, name.as_str(), value.as_bytes());
     }
+    bytes.extend_from_slice(AS_IT_IS);
     bytes.extend_from_slice(b"\r\n");
 }
 

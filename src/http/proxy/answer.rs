@@ -12,6 +12,7 @@ use crate::error::ErrorShape;
 use crate::http::Worker;
 use crate::meter::{Account, Ending, MeterLimits, MeteredBody};
 use crate::operation::headers::{is_named_in_connection, may_return, names_no_header};
+use crate::upstream::Answer;
 
 const CALL_ID: HeaderName = HeaderName::from_static("x-litellm-call-id");
 const MODEL_ID: HeaderName = HeaderName::from_static("x-litellm-model-id");
@@ -33,15 +34,12 @@ pub(super) fn to_client(
 ) -> HttpResponse {
     let Relayed { answer, route } = relayed;
     let status = answer.status();
+    let (mut received, answer) = take_headers(answer);
+    let length = received.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    keep_what_may_return(&mut received);
     let mut response = HttpResponse::new(status);
     let headers = response.headers_mut();
-    let connection = named_in_connection(answer.headers());
-    for (name, value) in answer.headers() {
-        let is_for_this_hop = connection.iter().any(|listed| is_named_in_connection(name.as_str(), listed));
-        if !is_for_this_hop && may_return(name.as_str()) && name != header::CONTENT_LENGTH {
-            headers.append(name.clone(), value.clone());
-        }
-    }
+    *headers = received;
     let call_id = admitted.attribution.call_id.clone().unwrap_or_else(|| admitted.id.to_string());
     insert(headers, CALL_ID, call_id);
     insert(headers, MODEL_ID, route.deployment.id.clone());
@@ -50,13 +48,11 @@ pub(super) fn to_client(
             headers.insert(name, value);
         }
     }
-    if answer.headers().contains_key(INPUT_TOKENS)
+    if headers.contains_key(INPUT_TOKENS)
         && let Some(cost) = account.cost_from_head()
     {
         insert(headers, RESPONSE_COST, cost.to_string());
     }
-    let length =
-        answer.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let has_no_body = admitted.request.method() == actix_http::Method::HEAD
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         || length == Some(0);
@@ -77,6 +73,25 @@ pub(super) fn to_client(
     let limits = MeterLimits { silence: route.deployment.stream_timeout, ..worker.meter };
     let body = MeteredBody::new(answer, account, length, limits, &worker.silence_timers);
     response.set_body(body).map_into_boxed_body()
+}
+
+/// The headers of an answer, which needs them no more.
+fn take_headers(answer: Answer) -> (HeaderMap, Answer) {
+    let mut headers = HeaderMap::new();
+    let answer = answer.map_body(|head, body| {
+        headers = std::mem::take(&mut head.headers);
+        body
+    });
+    (headers, answer)
+}
+
+/// Without the headers of the connection to AWS; a length is stated anew where there is one.
+fn keep_what_may_return(headers: &mut HeaderMap) {
+    let connection: Vec<String> = named_in_connection(headers).into_iter().map(str::to_owned).collect();
+    headers.retain(|name, _| {
+        let is_for_this_hop = connection.iter().any(|listed| is_named_in_connection(name.as_str(), listed));
+        !is_for_this_hop && may_return(name.as_str()) && name != header::CONTENT_LENGTH
+    });
 }
 
 /// A value that no header can carry is left out.
