@@ -118,7 +118,7 @@ fn pure_parts_know_no_framework() {
             || name.ends_with("/balance")
             || name.ends_with("/sigv4")
             || matches!(name, "sign/canonical" | "auth/sigv4_inbound" | "auth/vault")
-            || name == "upstream/framing"
+            || name == "http1/framing"
     };
     let mut seen = 0;
     for path in source_files().iter().filter(|path| is_pure(&name_of(path)) && !is_test_file(path)) {

@@ -1,7 +1,6 @@
 //! Step 2: who is calling. A key in any header LiteLLM knows, or an AWS signature made with a pair that stands for a
 //! key, looked up in memory, becomes a [`Caller`]; handlers get a caller in no other way.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix_web::http::header::{self, HeaderMap};
@@ -9,7 +8,7 @@ use arc_swap::ArcSwap;
 use subtle::ConstantTimeEq;
 
 use crate::config::AuthConfig;
-use crate::domain::{KeyHash, Secret, UnixMicros};
+use crate::domain::{FastMap, KeyHash, Secret, UnixMicros};
 use crate::error::GatewayError;
 use crate::event::Payer;
 use crate::store::KeyRecord;
@@ -67,7 +66,7 @@ impl Caller {
 /// changes an administrator makes and is batched for those that other instances made.
 #[derive(Debug, Default)]
 pub struct KeyDirectory {
-    keys: ArcSwap<HashMap<KeyHash, Arc<KeyRecord>>>,
+    keys: ArcSwap<FastMap<KeyHash, Arc<KeyRecord>>>,
     pairs: PairDirectory,
 }
 
@@ -117,7 +116,7 @@ impl KeyDirectory {
     pub fn apply(&self, changes: Vec<KeyChange>) {
         self.pairs.apply(&changes);
         self.keys.rcu(|current| {
-            let mut keys = HashMap::clone(current);
+            let mut keys = FastMap::clone(current);
             for change in &changes {
                 match change {
                     KeyChange::Put(key) if is_news(&keys, &key.hash, key.revision) => {
@@ -134,7 +133,7 @@ impl KeyDirectory {
     }
 }
 
-fn is_news(keys: &HashMap<KeyHash, Arc<KeyRecord>>, hash: &KeyHash, revision: i64) -> bool {
+fn is_news(keys: &FastMap<KeyHash, Arc<KeyRecord>>, hash: &KeyHash, revision: i64) -> bool {
     keys.get(hash).is_none_or(|known| known.revision <= revision)
 }
 

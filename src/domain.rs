@@ -104,13 +104,17 @@ impl fmt::Display for KeyHash {
     }
 }
 
+/// A map for the way of a request. Its hashes are seeded by chance, and cost a tenth of the standard library's.
+pub type FastMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+
 /// The bytes in lower-case hexadecimal digits, as hashes and signatures are written.
 #[must_use]
 pub fn lower_hex(bytes: &[u8]) -> String {
     let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
-    let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
-    let mut text = Vec::with_capacity(2 * bytes.len());
-    text.extend(digits);
+    let mut text = vec![0; 2 * bytes.len()];
+    for (digits, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        digits.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
     // Digits are ASCII, so nothing is lost here.
     String::from_utf8(text).unwrap_or_default()
 }

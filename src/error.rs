@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
@@ -101,6 +102,9 @@ pub enum GatewayError {
     Internal(#[source] anyhow::Error),
 }
 
+/// A header that tells of a limit.
+pub type LimitHeader = (HeaderName, HeaderValue);
+
 /// A rate limit that is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateRefusal {
@@ -109,7 +113,7 @@ pub struct RateRefusal {
     /// When it is worth trying again.
     pub retry_after: Duration,
     /// Headers that tell limits and what is left of them.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<LimitHeader>,
 }
 
 impl GatewayError {
@@ -171,8 +175,8 @@ impl GatewayError {
             answer.insert_header(("retry-after", wait.as_secs().max(1).to_string()));
         }
         if let Self::RateLimited(refusal) = self {
-            for (name, value) in &refusal.headers {
-                answer.insert_header((*name, value.as_str()));
+            for (name, value) in refusal.headers.iter().cloned() {
+                answer.insert_header((name, value));
             }
         }
         if matches!(self, Self::BodyTooLarge { .. } | Self::BodyTimeout(_) | Self::BodyBroken(_)) {

@@ -27,9 +27,6 @@ pub mod admin;
 pub mod listen;
 pub mod ops;
 pub mod proxy;
-mod unread;
-
-pub use unread::hold_unread;
 
 /// What all workers share.
 #[derive(Debug)]

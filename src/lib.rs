@@ -21,6 +21,8 @@ pub mod sign;
 
 pub mod upstream;
 
+pub mod http1;
+
 pub mod duplex;
 
 pub mod meter;

@@ -26,15 +26,16 @@ pub mod multiplier;
 pub mod price_list;
 mod rates;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{NanoUsd, UnixMicros};
 use crate::usage::{Reading, Usage};
+use lookup::Named;
 pub use multiplier::{DearerOrCheaper, TierMultiplier};
-use price_list::Entry;
+use price_list::Entries;
 pub use price_list::{BadPriceTable, picodollars};
 use rates::Rates;
 
@@ -81,7 +82,7 @@ pub struct Price {
 /// Every price that is known.
 #[derive(Debug)]
 pub struct PriceBook {
-    entries: HashMap<String, Entry>,
+    entries: Entries,
 }
 
 /// Whose price is asked for.
@@ -194,26 +195,31 @@ impl PriceBook {
         of_model(&rest).and(guardrail)
     }
 
+    /// What calls of this kind are priced by, found once for all that is asked of it.
+    #[must_use]
+    pub fn quote<'a>(&'a self, query: &PriceQuery<'a>) -> Quote<'a> {
+        let found = lookup::find(&self.entries, query, None);
+        Quote {
+            max_output_tokens: found.and_then(|(_, entry): Named<'_>| entry.max_output_tokens),
+            rates: Rates::new(query, found),
+        }
+    }
+}
+
+/// The prices of a call that is still to be made.
+pub struct Quote<'a> {
+    rates: Rates<'a>,
+    max_output_tokens: Option<u64>,
+}
+
+impl Quote<'_> {
     /// The most a call can cost that reads and writes at most so many tokens in the default tier: all input
     /// at the dearest of the input and cache write prices, at the dearest length of prompt. `None` if a
     /// price is missing, or nothing bounds the answer. A call that asks for another tier, or is charged by
     /// other units than tokens, has no worst case here.
     #[must_use]
-    pub fn worst_case(
-        &self,
-        query: &PriceQuery<'_>,
-        input_tokens: u64,
-        max_output_tokens: Option<u64>,
-    ) -> Option<NanoUsd> {
-        let found = lookup::find(&self.entries, query, None);
-        let bound = max_output_tokens.or_else(|| found.and_then(|(_, entry)| entry.max_output_tokens));
-        Rates::new(query, found).worst_case(input_tokens, bound)
-    }
-
-    /// The longest answer of a model, in tokens, if the list tells.
-    #[must_use]
-    pub fn max_output_tokens(&self, query: &PriceQuery<'_>) -> Option<u64> {
-        lookup::find(&self.entries, query, None).and_then(|(_, entry)| entry.max_output_tokens)
+    pub fn worst_case(&self, input_tokens: u64, max_output_tokens: Option<u64>) -> Option<NanoUsd> {
+        self.rates.worst_case(input_tokens, max_output_tokens.or(self.max_output_tokens))
     }
 }
 

@@ -61,15 +61,6 @@ pub enum RouteError {
     Stopped,
 }
 
-/// How a try at a deployment went, as far as its health goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TryResult {
-    /// It answered.
-    Answered,
-    /// It throttled, failed, or could not be reached.
-    Failed,
-}
-
 /// The handle of a worker's Router.
 #[derive(Clone, Debug)]
 pub struct RouterHandle {
@@ -93,9 +84,9 @@ impl RouterHandle {
         answer.unwrap_or(Err(RouteError::Stopped))
     }
 
-    /// Tells how a try went.
-    pub fn outcome(&self, deployment: &Arc<Deployment>, result: TryResult, now: UnixMicros) {
-        let told = Outcome { deployment: Arc::clone(deployment), result, now };
+    /// Tells that a deployment throttled, failed, or could not be reached.
+    pub fn failed(&self, deployment: &Arc<Deployment>, now: UnixMicros) {
+        let told = Failed { deployment: Arc::clone(deployment), now };
         #[expect(clippy::disallowed_methods, reason = "the actor's own file")]
         self.router.do_send(told);
     }
@@ -125,16 +116,15 @@ impl Handler<Resolve> for Router {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Outcome {
+struct Failed {
     deployment: Arc<Deployment>,
-    result: TryResult,
     now: UnixMicros,
 }
 
-impl Handler<Outcome> for Router {
+impl Handler<Failed> for Router {
     type Result = ();
 
-    fn handle(&mut self, told: Outcome, _: &mut Context<Self>) {
-        self.table.note(&told.deployment, told.result, told.now);
+    fn handle(&mut self, told: Failed, _: &mut Context<Self>) {
+        self.table.failed(&told.deployment, told.now);
     }
 }

@@ -311,7 +311,6 @@ fn serve(
     let make_app = move || {
         let worker = worker(&for_workers, &journal, &credentials, &tls);
         App::new()
-            .wrap(from_fn(http::hold_unread))
             .wrap(Condition::new(is_logged, from_fn(http::access_line)))
             .app_data(web::Data::new(worker))
             .app_data(web::Data::new(admin.clone()))

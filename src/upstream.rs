@@ -2,13 +2,17 @@
 //! followed, nothing is decompressed, nothing is retried. The connections beneath awc are our own (`transport`). Streams
 //! that go both ways take another way, over HTTP/2 (`http2`).
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use awc::FrozenClientRequest;
 use awc::error::{ConnectError, SendRequestError};
 use bytes::Bytes;
 
 use crate::config::AwsConfig;
+use crate::domain::FastMap;
 use crate::duplex::UploadBody;
 use crate::route::Endpoint;
 use crate::sign::UpstreamHead;
@@ -16,14 +20,15 @@ use crate::timers::Timers;
 
 mod connection;
 mod exchange;
-mod framing;
 mod heads;
 mod http2;
 mod pool;
 mod tls;
 mod transport;
+mod written;
 
 pub use tls::tls_config;
+use written::WriteBuffer;
 
 /// AWS's answer: its head, and its body as a stream.
 pub type Answer = awc::ClientResponse;
@@ -52,8 +57,17 @@ pub enum SendFailure {
 pub struct UpstreamClient {
     plain: awc::Client,
     tls: awc::Client,
+    requests: Rc<Requests>,
+    written: Rc<WriteBuffer>,
     streams: http2::StreamClient,
     timers: Timers,
+}
+
+/// What awc is asked, by the authority of an endpoint: there are as many as the configuration has endpoints.
+#[derive(Default)]
+struct Requests {
+    plain: RefCell<FastMap<String, FrozenClientRequest>>,
+    tls: RefCell<FastMap<String, FrozenClientRequest>>,
 }
 
 impl std::fmt::Debug for UpstreamClient {
@@ -69,7 +83,14 @@ impl UpstreamClient {
         let plain = transport::client(config, None);
         let streams = http2::StreamClient::new(config, tls);
         let tls = transport::client(config, Some(Arc::clone(tls)));
-        Self { plain, tls, streams, timers: Timers::default() }
+        Self {
+            plain,
+            tls,
+            requests: Rc::default(),
+            written: Rc::default(),
+            streams,
+            timers: Timers::default(),
+        }
     }
 
     /// Sends a request whose body goes on after its answer has begun, over a connection of HTTP/2 that is its own, and
@@ -99,28 +120,28 @@ impl UpstreamClient {
         body: Bytes,
         timeout: Duration,
     ) -> Result<Answer, SendFailure> {
-        let client = if endpoint.tls { &self.tls } else { &self.plain };
-        // Always http: where TLS is wanted, the connections beneath that client speak it.
-        let parts = ["http://", &endpoint.authority, &head.path];
-        let mut uri =
-            String::with_capacity(16 + endpoint.authority.len() + head.path.len() + head.query.len());
-        uri.extend(parts);
-        if !head.query.is_empty() {
-            uri.extend(["?", &head.query]);
-        }
-        let uri =
-            actix_http::Uri::try_from(uri).map_err(|error| SendFailure::Unsendable(error.to_string()))?;
-        let may_go_without_body = matches!(head.method.as_str(), "GET" | "HEAD" | "DELETE" | "OPTIONS");
-        let mut request = client.request(head.method, uri);
-        for (name, value) in head.headers {
-            request.headers_mut().append(name, value);
-        }
-        let sending =
-            if body.is_empty() && may_go_without_body { request.send() } else { request.send_body(body) };
+        let request = self.request_to(endpoint)?;
+        let sending = request.send_body(self.written.write(&head, body));
         match self.timers.limit(timeout, sending).await {
             Some(answer) => answer.map_err(failure),
             None => Err(SendFailure::Timeout(timeout)),
         }
+    }
+}
+
+impl UpstreamClient {
+    /// A request to an endpoint, for awc: all but the endpoint is in its body.
+    fn request_to(&self, endpoint: &Endpoint) -> Result<FrozenClientRequest, SendFailure> {
+        let (client, requests) =
+            if endpoint.tls { (&self.tls, &self.requests.tls) } else { (&self.plain, &self.requests.plain) };
+        if let Some(request) = requests.borrow().get(&endpoint.authority) {
+            return Ok(request.clone());
+        }
+        // Always http: where TLS is wanted, the connections beneath that client speak it.
+        let request = client.post(["http://", &endpoint.authority, "/"].concat()).freeze();
+        let request = request.map_err(|error| SendFailure::Unsendable(error.to_string()))?;
+        requests.borrow_mut().insert(endpoint.authority.clone(), request.clone());
+        Ok(request)
     }
 }
 

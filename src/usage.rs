@@ -18,7 +18,7 @@ mod statements;
 use serde::{Deserialize, Serialize};
 
 pub use answer_kind::{AnswerFacts, AnswerKind, ChargedBy, Framing};
-pub use mentions::{mentions_any, mentions_beginning};
+pub use mentions::Mentions;
 pub use reader::{Progress, Reading, UsageReader};
 pub use request_facts::{RequestFacts, request_estimate};
 

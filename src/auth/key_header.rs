@@ -1,12 +1,14 @@
 //! Where a client may put its key: every header that LiteLLM reads, in LiteLLM's order, and the credential of
 //! a SigV4 signature.
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::pairs::is_access_key_id;
 
 /// Headers that hold nothing but the key, before `Authorization`.
-const BEFORE_AUTHORIZATION: [&str; 1] = ["x-litellm-api-key"];
+const BEFORE_AUTHORIZATION: HeaderName = HeaderName::from_static("x-litellm-api-key");
+/// Read before all others, also where another is configured.
+const USER_API_KEY: HeaderName = HeaderName::from_static("litellm_user_api_key");
 /// Headers that hold nothing but the key, after `Authorization`.
 const AFTER_AUTHORIZATION: [&str; 4] =
     ["api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key"];
@@ -29,17 +31,18 @@ pub enum Presented<'h> {
 /// `litellm_user_api_key` are read.
 #[must_use]
 pub fn presented<'h>(headers: &'h HeaderMap, configured: Option<&str>) -> Option<Presented<'h>> {
-    let read = |name: &str| headers.get(name)?.to_str().ok().map(str::trim).filter(|value| !value.is_empty());
-    if let Some(value) = read("litellm_user_api_key") {
+    let text = |value: &'h HeaderValue| value.to_str().ok().map(str::trim).filter(|value| !value.is_empty());
+    let read = |name: &str| headers.get(name).and_then(text);
+    if let Some(value) = headers.get(USER_API_KEY).and_then(text) {
         return key_in(value);
     }
     if let Some(name) = configured {
         return read(name).and_then(key_in);
     }
-    if let Some(value) = BEFORE_AUTHORIZATION.iter().find_map(|name| read(name)) {
+    if let Some(value) = headers.get(BEFORE_AUTHORIZATION).and_then(text) {
         return key_in(value);
     }
-    if let Some(value) = read("authorization") {
+    if let Some(value) = headers.get(header::AUTHORIZATION).and_then(text) {
         return match key_in(value) {
             Some(Presented::KeyAsAccessKeyId(id)) if is_access_key_id(id) => {
                 Some(Presented::Signature(value))

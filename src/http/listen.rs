@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::config::{Http2Config, ServerConfig};
 
 mod door;
+mod http1;
 mod http2;
 mod preface;
 mod socket;
@@ -34,8 +35,6 @@ pub use tls::{Certificate, TlsFault};
 
 /// A client has this long to send its first request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long closing a connection of HTTP/1.1 may take.
-const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much longer the server itself waits at a stop, so that the stop's own deadline comes first.
 const SERVER_PATIENCE_SECONDS: u64 = 1;
 /// Connections waiting to be accepted.
@@ -152,26 +151,27 @@ where
     };
     for Socket { listener, certificate } in sockets {
         let (make_app, shared) = (make_app.clone(), shared.clone());
-        builder = match certificate {
-            None => builder.listen("plain", listener, move || {
-                let (make_app, shared) = (make_app.clone(), shared.clone());
-                fn_factory(move || {
-                    let (app, shared): (S, _) = (make_app().into_factory(), shared.clone());
-                    async move { Ok::<_, ()>(PlainDoor::new(door::open::<_, S, B>(app, shared).await?)) }
-                })
-            })?,
-            Some(certificate) => builder.listen("TLS", listener, move || {
-                let (make_app, shared, certificate) =
-                    (make_app.clone(), shared.clone(), Arc::clone(&certificate));
-                fn_factory(move || {
-                    let (app, shared): (S, _) = (make_app().into_factory(), shared.clone());
-                    let certificate = Arc::clone(&certificate);
-                    async move {
-                        Ok::<_, ()>(TlsDoor::new(door::open::<_, S, B>(app, shared).await?, certificate))
-                    }
-                })
-            })?,
-        };
+        builder =
+            match certificate {
+                None => builder.listen("plain", listener, move || {
+                    let (make_app, shared) = (make_app.clone(), shared.clone());
+                    fn_factory(move || {
+                        let (app, shared): (S, _) = (make_app().into_factory(), shared.clone());
+                        async move { Ok::<_, ()>(PlainDoor::new(door::open::<S, B>(app, shared).await?)) }
+                    })
+                })?,
+                Some(certificate) => builder.listen("TLS", listener, move || {
+                    let (make_app, shared, certificate) =
+                        (make_app.clone(), shared.clone(), Arc::clone(&certificate));
+                    fn_factory(move || {
+                        let (app, shared): (S, _) = (make_app().into_factory(), shared.clone());
+                        let certificate = Arc::clone(&certificate);
+                        async move {
+                            Ok::<_, ()>(TlsDoor::new(door::open::<S, B>(app, shared).await?, certificate))
+                        }
+                    })
+                })?,
+            };
     }
     Ok(builder.run())
 }

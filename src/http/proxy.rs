@@ -11,7 +11,6 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 
 use super::Worker;
 use super::listen::UnsizedBody;
-use super::unread::with_unread;
 use crate::auth::Caller;
 use crate::domain::{EventId, UnixMicros};
 use crate::duplex::Uplink;
@@ -19,6 +18,7 @@ use crate::error::{ErrorShape, GatewayError};
 use crate::limits::{self, ModelNames};
 use crate::metrics::ErrorLabels;
 use crate::operation::body_member::top_level_string_span;
+use crate::operation::headers::any_of_bedrock;
 use crate::operation::{self, Call, RequestLine, Unresolved};
 use crate::telemetry::{self, AccessLine};
 use crate::usage::RequestFacts;
@@ -39,11 +39,6 @@ use body::Body;
 /// Everything that no other handler serves, with any method.
 pub fn configure(config: &mut web::ServiceConfig) {
     config.default_service(web::to(proxy));
-}
-
-/// Whether a path is one of Bedrock's, and not of the gateway's own.
-pub(super) fn is_bedrock(path: &str) -> bool {
-    Address::of(path).is_some()
 }
 
 /// The paths of most requests, which are to be found before all others are compared.
@@ -70,7 +65,7 @@ struct Admitted<'r> {
     /// The client's events, where they stream both ways.
     uplink: Option<Rc<Uplink>>,
     /// What the body says about cost and customer.
-    facts: RequestFacts,
+    facts: Rc<RequestFacts>,
 }
 
 async fn proxy(request: HttpRequest, mut payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
@@ -82,7 +77,7 @@ async fn proxy(request: HttpRequest, mut payload: web::Payload, worker: web::Dat
     let id = EventId::at(now);
     match serve(&request, &mut payload, &worker, id, started, now).await {
         Ok(answer) => answer,
-        Err(error) => with_unread(refuse(&error, &request, &worker, id, started), payload),
+        Err(error) => refuse(&error, &request, &worker, id, started),
     }
 }
 
@@ -129,9 +124,11 @@ async fn serve(
     let user_header = worker.shared.config.budgets.user_header_name.as_deref();
     let mut attribution = Attribution::of(request.headers(), &caller, user_header);
     let mut facts = RequestFacts::of(&body.bytes);
-    facts.complete_from_headers(|name| {
-        request.headers().get_all(name).map(|value| value.to_str().unwrap_or("(not text)"))
-    });
+    if any_of_bedrock(request.headers().keys().map(header::HeaderName::as_str)) {
+        facts.complete_from_headers(|name| {
+            request.headers().get_all(name).map(|value| value.to_str().unwrap_or("(not text)"))
+        });
+    }
     attribution.complete_from_body(&facts);
     let call = operation::settle_by_body(call, &body.bytes);
     require_models_in_body(worker, &caller, &call, &body)?;
@@ -159,7 +156,7 @@ async fn serve(
         attribution,
         body,
         uplink,
-        facts,
+        facts: Rc::new(facts),
     };
     let (relayed, account) = relay::to_aws(&admitted, worker, place, admission).await?;
     Ok(answer::to_client(&admitted, worker, relayed, account))

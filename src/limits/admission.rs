@@ -1,14 +1,26 @@
 //! A request's way through the limits: in, at the price it could cost, and out at the price it did.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use actix_http::header::{HeaderName, HeaderValue};
 
 use super::budget::{BudgetTerms, DoesNotFit, Misfit};
 use super::rate::{RateTerms, TooFast};
 use super::table::{Counters, StaleReading, Subject};
 use crate::domain::period::moment_text;
 use crate::domain::{Enforcement, EventId, NanoUsd, UnixMicros};
-use crate::error::{GatewayError, RateRefusal};
+use crate::error::{GatewayError, LimitHeader, RateRefusal};
+use crate::store::KeyRecord;
+
+const LIMIT_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
+const REMAINING_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
+const RESET_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
+const LIMIT_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-limit-tokens");
+const REMAINING_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-tokens");
+const RESET_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-reset-tokens");
+const SOFT_BUDGET_EXCEEDED: HeaderName = HeaderName::from_static("x-bedgate-soft-budget-exceeded");
 
 /// A request that was let in. Dropped, it gives back what it holds. Without limits it is empty and costs nothing.
 #[derive(Debug, Default)]
@@ -24,8 +36,7 @@ pub struct Admission {
 #[derive(Debug)]
 pub(super) struct Seat {
     subject: Subject,
-    /// As refusals name it, in LiteLLM's words: `Key=alias (sk-...abcd)`.
-    name: String,
+    name: SeatName,
     counters: Arc<Counters>,
     budget: Option<BudgetTerms>,
     rate: RateTerms,
@@ -34,6 +45,36 @@ pub(super) struct Seat {
     /// Tokens reserved, and when: they are given back to that minute.
     tokens: u64,
     tokens_at: UnixMicros,
+}
+
+/// How refusals name a subject, in LiteLLM's words. Written out only where one is refused.
+#[derive(Clone, Debug)]
+pub(super) enum SeatName {
+    Gateway,
+    Key(Arc<KeyRecord>),
+    KeyModel(Arc<KeyRecord>, String),
+    Team(String),
+    Customer(String),
+}
+
+/// `Key=alias (sk-...abcd)`.
+impl fmt::Display for SeatName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key_name = |f: &mut fmt::Formatter<'_>, key: &KeyRecord| match &key.key_alias {
+            Some(alias) => write!(f, "Key={alias} ({})", key.key_name),
+            None => write!(f, "Key={}", key.key_name),
+        };
+        match self {
+            Self::Gateway => f.write_str("Gateway"),
+            Self::Key(key) => key_name(f, key),
+            Self::KeyModel(key, model) => {
+                key_name(f, key)?;
+                write!(f, " Model={model}")
+            }
+            Self::Team(name) => write!(f, "Team={name}"),
+            Self::Customer(id) => write!(f, "Customer={id}"),
+        }
+    }
 }
 
 /// What a request could cost.
@@ -96,10 +137,11 @@ impl Admission {
             let exceeded = seat.budget.as_ref().and_then(|terms| seat.counters.budget.soft_exceeded(terms));
             let Some(is_first) = exceeded else { continue };
             if is_first {
-                first.push(seat.name.clone());
+                first.push(seat.name.to_string());
             }
-            if !self.soft_exceeded.contains(&seat.name) {
-                self.soft_exceeded.push(seat.name.clone());
+            let name = seat.name.to_string();
+            if !self.soft_exceeded.contains(&name) {
+                self.soft_exceeded.push(name);
             }
         }
         first
@@ -167,13 +209,13 @@ impl Admission {
 
     /// Headers that tell the client how much is left.
     #[must_use]
-    pub fn headers(&self, now: UnixMicros) -> Vec<(&'static str, String)> {
+    pub fn headers(&self, now: UnixMicros) -> Vec<LimitHeader> {
         let limited = self.seats.iter().find(|seat| seat.rate.rpm.is_some() || seat.rate.tpm.is_some());
         let mut headers = limited.map(|seat| seat.rate_headers(now)).unwrap_or_default();
         if !self.soft_exceeded.is_empty() {
             let printable = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
             let named: String = self.soft_exceeded.join(", ").chars().map(printable).collect();
-            headers.push(("x-bedgate-soft-budget-exceeded", named));
+            headers.extend(HeaderValue::try_from(named).map(|named| (SOFT_BUDGET_EXCEEDED, named)));
         }
         headers
     }
@@ -201,7 +243,7 @@ impl Seat {
     /// A place that is not entered yet.
     pub(super) fn new(
         subject: Subject,
-        name: String,
+        name: SeatName,
         counters: Arc<Counters>,
         budget: Option<BudgetTerms>,
         rate: RateTerms,
@@ -285,18 +327,18 @@ impl Seat {
         }))
     }
 
-    fn rate_headers(&self, now: UnixMicros) -> Vec<(&'static str, String)> {
+    fn rate_headers(&self, now: UnixMicros) -> Vec<LimitHeader> {
         let left = self.counters.rate.left(&self.rate, now);
-        let mut headers = Vec::new();
+        let mut headers = Vec::with_capacity(6);
         if let Some((limit, rest)) = left.requests {
-            headers.push(("x-ratelimit-limit-requests", limit.to_string()));
-            headers.push(("x-ratelimit-remaining-requests", rest.to_string()));
-            headers.push(("x-ratelimit-reset-requests", left.reset.to_string()));
+            headers.push((LIMIT_REQUESTS, limit.into()));
+            headers.push((REMAINING_REQUESTS, rest.into()));
+            headers.push((RESET_REQUESTS, left.reset.into()));
         }
         if let Some((limit, rest)) = left.tokens {
-            headers.push(("x-ratelimit-limit-tokens", limit.to_string()));
-            headers.push(("x-ratelimit-remaining-tokens", rest.to_string()));
-            headers.push(("x-ratelimit-reset-tokens", left.reset.to_string()));
+            headers.push((LIMIT_TOKENS, limit.into()));
+            headers.push((REMAINING_TOKENS, rest.into()));
+            headers.push((RESET_TOKENS, left.reset.into()));
         }
         headers
     }

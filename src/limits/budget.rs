@@ -31,11 +31,11 @@
 //!
 //! One lock a counter, held for a few additions: the sum and the decision are one step, whatever the concurrency.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::domain::period::{Period, Window};
-use crate::domain::{Enforcement, EventId, NanoUsd, UnixMicros, Zone};
+use crate::domain::{Enforcement, EventId, FastMap, NanoUsd, UnixMicros, Zone};
 use crate::store::limit_set::SpendReset;
 
 /// A reading of the database older than this is taken anew before a request is let in, if the database answers.
@@ -128,7 +128,7 @@ struct Tally {
     stored: i64,
     /// Of the window, shipped after the last reading began: the step of the shipping, and how much.
     recent: VecDeque<(Step, i64)>,
-    pending: HashMap<EventId, Pending>,
+    pending: FastMap<EventId, Pending>,
     /// Of `pending`, what began in the window: reserved, and spent but not shipped.
     reserved: i64,
     unshipped: i64,
@@ -159,7 +159,7 @@ impl Default for BudgetCounter {
             opening: 0,
             stored: 0,
             recent: VecDeque::new(),
-            pending: HashMap::new(),
+            pending: FastMap::default(),
             reserved: 0,
             unshipped: 0,
             lost: 0,

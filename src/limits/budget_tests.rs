@@ -1,5 +1,6 @@
 //! Many callers at once against budgets: what is let in, and what is counted.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 

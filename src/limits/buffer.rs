@@ -1,13 +1,12 @@
 //! How many request bytes all requests together may hold in memory, and of these how many one key's may, and those of
 //! nobody yet.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::auth::Caller;
 use crate::config::LimitsConfig;
-use crate::domain::KeyHash;
+use crate::domain::{FastMap, KeyHash};
 
 /// Keys are spread over so many maps, so that few requests meet at one lock.
 const SHARDS: usize = 16;
@@ -18,7 +17,7 @@ pub struct BufferBudget {
     all: Pool,
     unproven: Pool,
     /// Bytes of each key that holds any.
-    keys: [Mutex<HashMap<KeyHash, usize>>; SHARDS],
+    keys: [Mutex<FastMap<KeyHash, usize>>; SHARDS],
     limit_per_key: usize,
 }
 
@@ -127,7 +126,7 @@ impl BufferBudget {
         }
     }
 
-    fn shard(&self, key: &KeyHash) -> Option<&Mutex<HashMap<KeyHash, usize>>> {
+    fn shard(&self, key: &KeyHash) -> Option<&Mutex<FastMap<KeyHash, usize>>> {
         let [first, ..] = key.0;
         self.keys.get(usize::from(first) % SHARDS)
     }

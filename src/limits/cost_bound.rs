@@ -3,10 +3,8 @@
 use memchr::memmem;
 
 use crate::domain::{NanoUsd, Service};
-use crate::pricing::{PriceBook, PriceQuery};
-use crate::usage::{
-    AnswerFacts, AnswerKind, ChargedBy, RequestFacts, ServiceTier, mentions_any, mentions_beginning,
-};
+use crate::pricing::Quote;
+use crate::usage::{AnswerFacts, AnswerKind, ChargedBy, Mentions, RequestFacts, ServiceTier};
 
 /// Tokens that a model adds to what the request says: its own system prompt for tools and the like.
 const ADDED_INPUT_TOKENS: u64 = 1_024;
@@ -18,34 +16,36 @@ const ADDED_TOKENS_OF_BUILT_IN_TOOL: u64 = 2_048;
 const USUAL_OUTPUT_TOKENS: u64 = 1_024;
 /// Members and types that hold or name more input than their bytes tell: pictures, documents, sounds, objects in S3,
 /// earlier turns, stored files and prompts, tools that AWS runs and whose results the model reads.
-const UNMEASURED: [&str; 24] = [
-    "image",
-    "image_url",
-    "document",
-    "video",
-    "audio",
-    "s3Location",
-    "file",
-    "input_audio",
-    "input_image",
-    "input_file",
-    "file_id",
-    "file_url",
-    "file_data",
-    "previous_response_id",
-    "conversation",
-    "item_reference",
-    "prompt_id",
-    "promptVariables",
-    "systemTool",
-    "mcp",
-    "mcp_servers",
-    "container",
-    "file_search",
-    "code_interpreter",
-];
-/// Beginnings of such names; a date follows.
-const UNMEASURED_BEGINNINGS: [&str; 3] = ["code_execution", "web_search", "web_fetch"];
+static UNMEASURED: Mentions<24, 3> = Mentions::of(
+    [
+        "image",
+        "image_url",
+        "document",
+        "video",
+        "audio",
+        "s3Location",
+        "file",
+        "input_audio",
+        "input_image",
+        "input_file",
+        "file_id",
+        "file_url",
+        "file_data",
+        "previous_response_id",
+        "conversation",
+        "item_reference",
+        "prompt_id",
+        "promptVariables",
+        "systemTool",
+        "mcp",
+        "mcp_servers",
+        "container",
+        "file_search",
+        "code_interpreter",
+    ],
+    // A date follows.
+    ["code_execution", "web_search", "web_fetch"],
+);
 
 /// What tells a request's cost before it is sent.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +54,8 @@ pub struct CostQuestion<'a> {
     pub service: Service,
     /// The operation's name.
     pub operation: &'a str,
+    /// The model that is asked, by the deployment's `base_model` if it has one.
+    pub model_id: &'a str,
     /// What the body says.
     pub facts: &'a RequestFacts,
     /// The body.
@@ -75,13 +77,9 @@ fn charged_by(service: Service, operation: &str, model_id: Option<&str>) -> Char
 /// model allows, at the dearest prices that may apply. `None` where that bounds nothing: no price, another unit than
 /// tokens, another tier, pictures or documents, a guardrail, or a body that may hold what was not read here.
 #[must_use]
-pub fn could_cost(
-    prices: &PriceBook,
-    query: &PriceQuery<'_>,
-    question: &CostQuestion<'_>,
-) -> Option<NanoUsd> {
+pub fn could_cost(quote: &Quote<'_>, question: &CostQuestion<'_>) -> Option<NanoUsd> {
     let facts = question.facts;
-    match charged_by(question.service, question.operation, query.base_model.or(Some(query.model_id))) {
+    match charged_by(question.service, question.operation, Some(question.model_id)) {
         ChargedBy::Nothing => return Some(NanoUsd::ZERO),
         ChargedBy::Tokens | ChargedBy::Embedding => {}
         _ => return None,
@@ -91,15 +89,12 @@ pub fn could_cost(
         || facts.latency_optimised == Some(true);
     let has_media = facts.input_images > 0 || facts.timed_media || facts.image.is_some();
     let is_open = is_dearer || has_media || facts.guardrail || facts.hides_members;
-    let is_unmeasured = || {
-        mentions_any(question.body, &UNMEASURED) || mentions_beginning(question.body, &UNMEASURED_BEGINNINGS)
-    };
-    if is_open || is_disguised(question.body) || is_unmeasured() {
+    if is_open || is_disguised(question.body) || UNMEASURED.stand_in(question.body) {
         return None;
     }
     let tools = ADDED_TOKENS_OF_BUILT_IN_TOOL.saturating_mul(built_in_tools(question.body));
     let input = facts.most_input_tokens().saturating_add(ADDED_INPUT_TOKENS).saturating_add(tools);
-    prices.worst_case(query, input, facts.longest_answer(question.operation))
+    quote.worst_case(input, facts.longest_answer(question.operation))
 }
 
 /// Whether a name may stand in the body in other bytes than its letters: escaped, which no encoder does to a letter,
@@ -136,6 +131,7 @@ mod tests {
 
     use super::*;
     use crate::domain::UnixMicros;
+    use crate::pricing::{PriceBook, PriceQuery};
 
     #[test]
     fn what_is_charged_by_tokens_of_text_has_a_bound_and_nothing_else_has() {
@@ -149,10 +145,11 @@ mod tests {
             let question = CostQuestion {
                 service: Service::BedrockRuntime,
                 operation,
+                model_id,
                 facts: &facts,
                 body: body.as_bytes(),
             };
-            could_cost(PriceBook::builtin(), &query, &question)
+            could_cost(&PriceBook::builtin().quote(&query), &question)
         };
         let haiku = "anthropic.claude-3-haiku-20240307-v1:0";
         let text = r#"{"messages":[],"inferenceConfig":{"maxTokens":10}}"#;

@@ -1,10 +1,11 @@
 //! Which limits concern a request: the key's, those of the model, the team's, the gateway's, the customer's.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::{ModelNames, is_restriction, may_use_any};
-use super::admission::{Admission, Seat};
+use super::admission::{Admission, Seat, SeatName};
 use super::rate::RateTerms;
 use super::table::{LimitTable, Subject, rate_terms};
 use crate::auth::Caller;
@@ -37,19 +38,20 @@ impl LimitTable {
     pub async fn admit(self: &Arc<Self>, request: Request<'_>) -> Result<Admission, GatewayError> {
         let Request { caller, model, is_charged, id, now } = request;
         let mut admission = Admission::new(id, now, self.defaults.estimate);
-        if let Some(key) = caller.key() {
+        if let Caller::Key(key) = caller {
             self.seat_key(&mut admission, key, now);
             self.seat_model(&mut admission, key, model, now);
             if let Some(team) = self.team_of(key) {
                 require_not_blocked(&team)?;
                 let limits = self.with_budget(&team.limits, team.budget_id.as_deref());
-                let name = team.alias.clone().unwrap_or_else(|| team.id.clone());
                 let subject = Subject::Team(team.id.clone());
-                self.seat(&mut admission, subject, &limits, NanoUsd::ZERO, now, || format!("Team={name}"));
+                self.seat(&mut admission, subject, &limits, NanoUsd::ZERO, now, || {
+                    SeatName::Team(team.alias.clone().unwrap_or_else(|| team.id.clone()))
+                });
             }
         }
         if let Some(terms) = &self.gateway {
-            let (subject, name) = (Subject::Gateway, "Gateway".to_owned());
+            let (subject, name) = (Subject::Gateway, SeatName::Gateway);
             let counters = self.counters(&subject, now);
             let rate = RateTerms::default();
             admission.sit(Seat::new(subject, name, counters, Some(terms.clone()), rate));
@@ -78,14 +80,14 @@ impl LimitTable {
         let own = record.as_ref().map(|record| self.with_budget(&record.limits, record.budget_id.as_deref()));
         let own = own.unwrap_or_default();
         let limits = match self.customer_default() {
-            Some(default) if own.max_budget.is_none() => own.over(&default),
+            Some(default) if own.max_budget.is_none() => Cow::Owned(own.over(&default)),
             _ => own,
         };
         let subject = Subject::Customer(id.to_owned());
         if record.is_none() && !limits.is_empty() && self.is_crowded() && !self.knows(&subject) {
             return Err(too_many_customers());
         }
-        let name = || format!("Customer={id}");
+        let name = || SeatName::Customer(id.to_owned());
         self.seat(admission, subject, &limits, NanoUsd::ZERO, admission.began(), name);
         self.enter(admission, is_charged).await
     }
@@ -117,10 +119,10 @@ impl LimitTable {
 
     /// Limits, completed by those of the budget they name.
     #[must_use]
-    pub fn with_budget(&self, limits: &LimitSet, budget_id: Option<&str>) -> LimitSet {
+    pub fn with_budget<'l>(&self, limits: &'l LimitSet, budget_id: Option<&str>) -> Cow<'l, LimitSet> {
         match budget_id.and_then(|id| self.holders.find(HolderKind::Budget, id)) {
-            Some(budget) => limits.over(&budget.limits),
-            None => limits.clone(),
+            Some(budget) => Cow::Owned(limits.over(&budget.limits)),
+            None => Cow::Borrowed(limits),
         }
     }
 
@@ -145,15 +147,23 @@ impl LimitTable {
         )))
     }
 
-    fn seat_key(&self, admission: &mut Admission, key: &KeyRecord, now: UnixMicros) {
+    fn seat_key(&self, admission: &mut Admission, key: &Arc<KeyRecord>, now: UnixMicros) {
         if key.limits.is_empty() && key.budget_id.is_none() {
             return;
         }
         let limits = self.with_budget(&key.limits, key.budget_id.as_deref());
-        self.seat(admission, Subject::Key(key.hash), &limits, key.spend_carried, now, || name_of(key));
+        self.seat(admission, Subject::Key(key.hash), &limits, key.spend_carried, now, || {
+            SeatName::Key(Arc::clone(key))
+        });
     }
 
-    fn seat_model(&self, admission: &mut Admission, key: &KeyRecord, model: Option<&str>, now: UnixMicros) {
+    fn seat_model(
+        &self,
+        admission: &mut Admission,
+        key: &Arc<KeyRecord>,
+        model: Option<&str>,
+        now: UnixMicros,
+    ) {
         if key.limits.models.is_empty() && key.budget_id.is_none() {
             return;
         }
@@ -173,7 +183,7 @@ impl LimitTable {
         };
         let subject = Subject::KeyModel(key.hash, model.to_owned());
         self.seat(admission, subject, &of_model, NanoUsd::ZERO, now, || {
-            format!("{} Model={model}", name_of(key))
+            SeatName::KeyModel(Arc::clone(key), model.to_owned())
         });
     }
 
@@ -184,7 +194,7 @@ impl LimitTable {
         limits: &LimitSet,
         carried: NanoUsd,
         now: UnixMicros,
-        name: impl FnOnce() -> String,
+        name: impl FnOnce() -> SeatName,
     ) {
         let (budget, rate) = (self.budget_terms(limits, carried), rate_terms(limits));
         if budget.is_none() && rate.is_empty() {
@@ -220,13 +230,6 @@ fn too_many_customers() -> GatewayError {
     GatewayError::Overloaded {
         reason: "the gateway counts the budgets of more customers than it may at once".into(),
         retry_after: Duration::from_secs(10),
-    }
-}
-
-fn name_of(key: &KeyRecord) -> String {
-    match &key.key_alias {
-        Some(alias) => format!("Key={alias} ({})", key.key_name),
-        None => format!("Key={}", key.key_name),
     }
 }
 

@@ -1,9 +1,7 @@
 //! The counters of everybody who has limits, and how they follow what the database holds.
 
-use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
 use std::convert::Infallible;
-use std::hash::{Hash as _, Hasher as _};
+use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +15,7 @@ use super::rate::{RateCounter, RateTerms};
 use super::responses::ResponseOwners;
 use crate::config::BudgetsConfig;
 use crate::domain::period::Period;
-use crate::domain::{KeyHash, NanoUsd, UnixMicros, Zone};
+use crate::domain::{FastMap, KeyHash, NanoUsd, UnixMicros, Zone};
 use crate::event::{Payer, SpendEvent};
 use crate::metrics::Metrics;
 use crate::store::spend::{SpendOf, SpendSince};
@@ -101,7 +99,9 @@ pub struct LimitTable {
     pub(super) gateway: Option<BudgetTerms>,
     pub(super) metrics: Arc<Metrics>,
     store: Store,
-    shards: [Mutex<HashMap<Subject, Arc<Counters>>>; SHARDS],
+    shards: [Mutex<FastMap<Subject, Arc<Counters>>>; SHARDS],
+    /// Tells a subject's map.
+    spread: foldhash::fast::RandomState,
     live: AtomicUsize,
     /// Held while events are shipped; shared by readings, so that they rarely overlap a shipping.
     shipping: RwLock<()>,
@@ -143,6 +143,7 @@ impl LimitTable {
             metrics,
             store,
             shards: std::array::from_fn(|_| Mutex::default()),
+            spread: foldhash::fast::RandomState::default(),
             live: AtomicUsize::new(0),
             shipping: RwLock::new(()),
             steps: AtomicU64::new(0),
@@ -173,10 +174,9 @@ impl LimitTable {
         self.existing(subject).is_some()
     }
 
-    fn shard(&self, subject: &Subject) -> Option<&Mutex<HashMap<Subject, Arc<Counters>>>> {
-        let mut hasher = DefaultHasher::new();
-        subject.hash(&mut hasher);
-        let index = usize::try_from(hasher.finish() % SHARDS as u64).unwrap_or_default();
+    fn shard(&self, subject: &Subject) -> Option<&Mutex<FastMap<Subject, Arc<Counters>>>> {
+        let hash = self.spread.hash_one(subject);
+        let index = usize::try_from(hash % SHARDS as u64).unwrap_or_default();
         self.shards.get(index)
     }
 

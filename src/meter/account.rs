@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use actix_http::header::HeaderMap;
+use actix_http::header::{HeaderMap, HeaderName};
 use bytes::Bytes;
 
 use super::last_words::{Cause, last_words};
@@ -20,6 +20,7 @@ use crate::limits::cost_bound::is_free;
 use crate::limits::{Admission, ResponseOwners};
 use crate::metrics::{Metrics, TokenKind, TokenLabels};
 use crate::operation::Operation;
+use crate::operation::headers::{BEDROCK_HEADERS, any_of_bedrock};
 use crate::pricing::{Charge, PriceBook, PriceQuery};
 use crate::route::{Deployment, Route};
 use crate::telemetry::{self, AccessLine};
@@ -28,9 +29,6 @@ use crate::usage::{AnswerFacts, AnswerKind, Framing, Progress, Reading, RequestF
 
 /// The operation whose answers AWS keeps under an id.
 const MAKES_RESPONSES: &str = "OpenAiResponses";
-
-/// What the names of Bedrock's own headers start with.
-const BEDROCK_HEADERS: &str = "x-amzn-bedrock-";
 
 /// How a request came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +116,7 @@ pub struct Opening<'a> {
     /// When the request's head had been read.
     pub started: Instant,
     /// What the request's body says about its cost.
-    pub request: RequestFacts,
+    pub request: Rc<RequestFacts>,
 }
 
 /// The account of one request.
@@ -126,7 +124,7 @@ pub struct Opening<'a> {
 pub struct Account {
     parts: AccountParts,
     begun: Begun,
-    request: RequestFacts,
+    request: Rc<RequestFacts>,
     operation: &'static Operation,
     method: String,
     path: String,
@@ -222,8 +220,7 @@ impl Account {
 
     /// Notes the head of the answer that goes to the client.
     pub fn answered(&mut self, route: &Route, status: u16, headers: &HeaderMap) {
-        // Most answers have none of these, and it takes longer to look for each.
-        let has_own = headers.keys().any(|name| name.as_str().starts_with(BEDROCK_HEADERS));
+        let has_own = any_of_bedrock(headers.keys().map(HeaderName::as_str));
         let header = |name: &str| {
             let is_missing = !has_own && name.starts_with(BEDROCK_HEADERS);
             if is_missing { None } else { headers.get(name)?.to_str().ok() }
@@ -237,7 +234,7 @@ impl Account {
         };
         let facts = AnswerKind::of(&facts);
         let mut reader =
-            UsageReader::new(facts, self.parts.max_inspected_bytes).with_request(self.request.clone());
+            UsageReader::new(facts, self.parts.max_inspected_bytes).with_request(Rc::clone(&self.request));
         reader.read_head(header);
         self.answered = Some(Answered {
             deployment: Arc::clone(&route.deployment),

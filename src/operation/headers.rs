@@ -24,8 +24,15 @@ pub fn may_forward(name: &str, operation: &Operation) -> bool {
     }
 }
 
+/// What the names of Bedrock's own headers start with.
+pub const BEDROCK_HEADERS: &str = "x-amzn-bedrock-";
 /// Header families that belong to the APIs themselves.
-const FAMILIES: [&str; 3] = ["x-amzn-bedrock-", "anthropic-", "openai-"];
+const FAMILIES: [&str; 3] = [BEDROCK_HEADERS, "anthropic-", "openai-"];
+
+/// Whether one of these is Bedrock's own. Most messages have none, and it takes longer to look for each.
+pub fn any_of_bedrock<'n>(mut names: impl Iterator<Item = &'n str>) -> bool {
+    names.any(|name| name.starts_with(BEDROCK_HEADERS))
+}
 
 /// Headers that carry keys or the client's own signature, or that the gateway sets itself: kept back even if an
 /// operation should ever have a member of that name.

@@ -18,10 +18,8 @@
 //! unless the list prices another geographic profile of that model differently from the base: then the
 //! profile is unpriced. A base model never takes the price of a profile.
 
-use std::collections::HashMap;
-
 use super::PriceQuery;
-use super::price_list::Entry;
+use super::price_list::{Entries, Entry};
 use crate::usage::ImageShape;
 
 /// An entry with its name.
@@ -34,7 +32,7 @@ const PROFILE_PREFIXES: [&str; 12] =
 
 /// The entry for what is asked, if there is one.
 pub(super) fn find<'a>(
-    entries: &'a HashMap<String, Entry>,
+    entries: &'a Entries,
     query: &PriceQuery<'_>,
     image: Option<ImageShape>,
 ) -> Option<Named<'a>> {
@@ -47,7 +45,7 @@ pub(super) fn find<'a>(
 }
 
 /// The entry of guardrails, which have prices of their own whatever model they stand before.
-pub(super) fn find_guardrails<'a>(entries: &'a HashMap<String, Entry>, region: &str) -> Option<Named<'a>> {
+pub(super) fn find_guardrails<'a>(entries: &'a Entries, region: &str) -> Option<Named<'a>> {
     Book { entries, region }.entry("guardrails")
 }
 
@@ -69,7 +67,7 @@ fn written_as_litellm(base_model: &str) -> &str {
 }
 
 struct Book<'a, 'q> {
-    entries: &'a HashMap<String, Entry>,
+    entries: &'a Entries,
     region: &'q str,
 }
 
@@ -81,8 +79,8 @@ impl<'a> Book<'a, '_> {
 
     fn entry_as_spelled(&self, id: &str) -> Option<Named<'a>> {
         let region = self.region;
-        let of_region = || self.named(&format!("bedrock/{region}/{id}"));
-        let of_mantle_region = || self.named(&format!("bedrock_mantle/{region}/{id}"));
+        let of_region = || self.named_by(&["bedrock/", region, "/", id]);
+        let of_mantle_region = || self.named_by(&["bedrock_mantle/", region, "/", id]);
         if self.partition_prices_apart() {
             let names_partition = region.starts_with("us-gov-") && id.starts_with("us-gov.");
             let general = || if names_partition { self.named(id) } else { None };
@@ -90,9 +88,9 @@ impl<'a> Book<'a, '_> {
         }
         of_region()
             .or_else(|| self.named(id))
-            .or_else(|| self.named(&format!("bedrock/{id}")))
+            .or_else(|| self.named_by(&["bedrock/", id]))
             .or_else(of_mantle_region)
-            .or_else(|| self.named(&format!("bedrock_mantle/{id}")))
+            .or_else(|| self.named_by(&["bedrock_mantle/", id]))
     }
 
     /// The base model's entry for a profile that has none.
@@ -127,6 +125,11 @@ impl<'a> Book<'a, '_> {
             let named = |api: &str| self.named(&format!("{size}/{steps}-steps/{api}{base}"));
             named("").or_else(|| named("bedrock/"))
         })
+    }
+
+    /// The entry whose name is made of these parts.
+    fn named_by(&self, parts: &[&str]) -> Option<Named<'a>> {
+        self.named(&parts.concat())
     }
 
     fn named(&self, name: &str) -> Option<Named<'a>> {

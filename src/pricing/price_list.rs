@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::domain::FastMap;
+
 /// The table, and in its first lines where it comes from and when.
 const LIST_PRICES: &str = include_str!("list-prices.tsv");
 
@@ -18,6 +20,9 @@ pub struct Entry {
     /// The longest answer the model gives, in tokens.
     pub max_output_tokens: Option<u64>,
 }
+
+/// Every entry by its name.
+pub(super) type Entries = FastMap<String, Entry>;
 
 /// The field that marks an entry as free, with a price of zero.
 const FREE: &str = "free";
@@ -45,13 +50,13 @@ pub struct BadPriceTable {
 }
 
 /// The table built in.
-pub(super) fn builtin() -> Result<HashMap<String, Entry>, BadPriceTable> {
+pub(super) fn builtin() -> Result<Entries, BadPriceTable> {
     parse(LIST_PRICES)
 }
 
 /// Reads a table: `#` comments, a line of column names, then entry, API, mode, most input tokens, most
 /// output tokens, and a JSON object of prices in dollars as decimal strings.
-pub(super) fn parse(table: &str) -> Result<HashMap<String, Entry>, BadPriceTable> {
+pub(super) fn parse(table: &str) -> Result<Entries, BadPriceTable> {
     let is_data = |line: &(usize, &str)| !line.1.is_empty() && !line.1.starts_with('#');
     let rows = table.lines().enumerate().filter(is_data).skip(1);
     rows.map(|(at, row)| parse_row(row).map_err(|fault| BadPriceTable { line: at + 1, fault })).collect()

@@ -278,7 +278,7 @@ fn the_worst_case_takes_the_dearest_price_and_the_longest_answer() {
             multipliers: &[],
             at: UnixMicros(0),
         };
-        PriceBook::builtin().worst_case(&query, input, output).map(|cost| cost.0)
+        PriceBook::builtin().quote(&query).worst_case(input, output).map(|cost| cost.0)
     };
     let sonnet = "anthropic.claude-sonnet-4-20250514-v1:0";
     assert_eq!(worst("amazon.nova-lite-v1:0", 1_000, Some(100)), Some(84_000));

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::balance::{self, Candidate, Health};
 use super::regions::{NamedRegion, is_written_like_a_region, region_of_arn};
-use super::{Question, Route, RouteError, TryResult};
+use super::{Question, Route, RouteError};
 use crate::config::{AwsConfig, Config, DeploymentConfig, IdentityConfig, RoutingConfig};
-use crate::domain::{IdentityId, Region, Service, UnixMicros, known_regions};
+use crate::domain::{FastMap, IdentityId, Region, Service, UnixMicros, known_regions};
 use crate::pricing::TierMultiplier;
 
 /// Where a service of a deployment listens.
@@ -82,7 +82,7 @@ impl Deployment {
 #[derive(Debug)]
 pub struct RouteTable {
     deployments: Vec<Arc<Deployment>>,
-    by_name: HashMap<String, Vec<usize>>,
+    by_name: FastMap<String, Vec<usize>>,
     wildcards: Vec<(String, Vec<usize>)>,
     default: Arc<Deployment>,
     /// The regions that a client's ARN may name, each with the default deployment's like.
@@ -97,7 +97,7 @@ impl RouteTable {
     pub fn build(config: &Config) -> (Self, Vec<IdentityConfig>) {
         let mut identities = vec![config.aws.default_identity.clone()];
         let mut deployments = Vec::new();
-        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut by_name: FastMap<String, Vec<usize>> = FastMap::default();
         let mut wildcards: Vec<(String, Vec<usize>)> = Vec::new();
         for (slot, entry) in config.deployments.iter().enumerate() {
             let known = identities.iter().position(|identity| *identity == entry.identity);
@@ -172,9 +172,9 @@ impl RouteTable {
         groups.iter().find_map(|(name, slots)| self.pick(name, slots, question)).ok_or(RouteError::NoneLeft)
     }
 
-    /// Notes how a try went.
-    pub fn note(&self, deployment: &Deployment, result: TryResult, now: UnixMicros) {
-        if result == TryResult::Failed && !self.routing.disable_cooldowns {
+    /// Notes a try that failed.
+    pub fn failed(&self, deployment: &Deployment, now: UnixMicros) {
+        if !self.routing.disable_cooldowns {
             deployment.health.failed(now, self.routing.allowed_fails, self.routing.cooldown_time);
         }
     }

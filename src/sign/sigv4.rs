@@ -2,15 +2,15 @@
 //! in, header values go out.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
 
-use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
+use aws_sigv4::sign::v4::generate_signing_key;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use super::canonical::CanonicalHead;
-use crate::domain::{Region, UnixMicros, lower_hex};
+use crate::domain::{FastMap, Region, UnixMicros, lower_hex};
 
 /// Derived keys kept at the most; they change once a day, so this many means many identities and regions.
 const MAX_CACHED_KEYS: usize = 4096;
@@ -39,7 +39,7 @@ pub struct Signable<'r> {
 /// Keys that were derived from secrets, one per access key, region, service and day.
 #[derive(Debug, Default)]
 pub struct SigningKeys {
-    by_access_key: HashMap<String, Vec<SigningKey>>,
+    by_access_key: FastMap<String, Vec<SigningKey>>,
     count: usize,
 }
 
@@ -50,7 +50,8 @@ struct SigningKey {
     service: &'static str,
     /// `20261122`.
     day: String,
-    key: [u8; 32],
+    /// With the key taken in: what is left for a signature is half the work.
+    keyed: Hmac<Sha256>,
 }
 
 impl SigningKeys {
@@ -65,30 +66,39 @@ impl SigningKeys {
     ) -> String {
         let day = amz_date.get(..8).unwrap_or_default();
         let scope = [day, "/", request.region.as_str(), "/", request.service, "/aws4_request"].concat();
-        let key = self.key(access_key_id, secret, &request, day);
+        let keyed = self.keyed(access_key_id, secret, &request, day);
         let head = CanonicalHead::of(request.method, request.path, request.query, request.headers);
         let hashed = lower_hex(&Sha256::digest(head.with_payload(request.body_sha256)));
         let to_sign = ["AWS4-HMAC-SHA256\n", amz_date, "\n", &scope, "\n", &hashed].concat();
-        let signature = calculate_signature(key, to_sign.as_bytes());
+        let signature = lower_hex(&keyed.chain_update(to_sign).finalize().into_bytes());
         let names = &head.signed_headers;
         let credential = ["AWS4-HMAC-SHA256 Credential=", access_key_id, "/", &scope];
-        [&credential.concat(), ", SignedHeaders=", names, ", Signature=", &signature].concat()
+        let rest = [", SignedHeaders=", names, ", Signature=", &signature];
+        [credential, rest].as_flattened().concat()
     }
 
-    fn key(&mut self, access_key_id: &str, secret: &str, request: &Signable<'_>, day: &str) -> [u8; 32] {
+    fn keyed(
+        &mut self,
+        access_key_id: &str,
+        secret: &str,
+        request: &Signable<'_>,
+        day: &str,
+    ) -> Hmac<Sha256> {
         let is_for = |known: &&SigningKey| {
             known.day == day && known.service == request.service && known.region == *request.region
         };
         if let Some(known) = self.by_access_key.get(access_key_id).and_then(|keys| keys.iter().find(is_for)) {
-            return known.key;
+            return known.keyed.clone();
         }
         let time =
             SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(request.now.0).unwrap_or_default());
         let derived = generate_signing_key(secret, time, request.region.as_str(), request.service);
-        let mut key = [0; 32];
+        // A shorter key is filled with zeros to the length of a block.
+        let mut key = [0; 64];
         for (to, from) in key.iter_mut().zip(derived.as_ref()) {
             *to = *from;
         }
+        let keyed = Hmac::<Sha256>::new(&key.into());
         if self.count >= MAX_CACHED_KEYS {
             self.by_access_key.clear();
             self.count = 0;
@@ -99,8 +109,8 @@ impl SigningKeys {
         let before = keys.len();
         keys.retain(|known| known.day == day);
         self.count = self.count + keys.len() + 1 - before;
-        keys.push(SigningKey { region, service, day, key });
-        key
+        keys.push(SigningKey { region, service, day, keyed: keyed.clone() });
+        keyed
     }
 }
 

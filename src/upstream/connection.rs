@@ -1,7 +1,7 @@
 //! A connection to AWS: TCP, or TLS over it.
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -10,10 +10,9 @@ use actix_http::Uri;
 use actix_rt::net::TcpStream;
 use actix_service::Service as _;
 use actix_tls::connect::{ConnectError, ConnectInfo, ConnectorService, Resolver};
-use bytes::BytesMut;
 use futures_util::task::noop_waker_ref;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -84,15 +83,6 @@ impl Connection {
         let mut byte = [0];
         let mut context = Context::from_waker(noop_waker_ref());
         Pin::new(self).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
-    }
-
-    /// Reads what is there into the buffer's free space, and says how much that was; 0 at the connection's end.
-    pub(super) fn poll_receive(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut BytesMut,
-    ) -> Poll<io::Result<usize>> {
-        pin!(self.read_buf(buffer)).poll(cx)
     }
 }
 

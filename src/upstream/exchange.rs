@@ -1,7 +1,6 @@
 //! One request over one connection: out go head and body, in comes the head of the answer and then its body, as it
 //! comes. Nothing is sent twice.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -9,45 +8,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use actix_http::error::PayloadError;
-use actix_http::{Method, RequestHead};
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use futures_util::Stream;
-use tokio::io::AsyncWrite as _;
 
 use super::connection::Connection;
-use super::framing::{BodyFraming, Malformed};
 use super::heads::{self, ResponseStart};
 use super::pool::Place;
-
-/// A body up to this size is copied behind the head and sent with it by a plain write; a larger one is sent from where
-/// it is, which takes a call that costs a little more.
-const COPIED_BODY_BYTES: usize = 4 * 1024;
-/// Room for the head of most requests and a body that is copied behind it.
-const USUAL_REQUEST_BYTES: usize = 2 * 1024;
-/// Room for one read. Larger: fewer calls for large answers; but what was read stays in memory for as long as a slow
-/// client has not taken it.
-const READ_BYTES: usize = 16 * 1024;
-/// The buffer that reads are taken from: so many bytes at a time.
-const BUFFER_BYTES: usize = 64 * 1024;
-
-/// What all connections of a worker read into and write heads from: they take turns, and none has a buffer of its own
-/// while nothing comes.
-#[derive(Debug, Default)]
-pub(super) struct Buffers {
-    incoming: RefCell<BytesMut>,
-    outgoing: RefCell<Vec<u8>>,
-}
-
-impl Buffers {
-    /// What has come over the connection; empty at its end.
-    fn poll_receive(&self, connection: &mut Connection, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let mut incoming = self.incoming.borrow_mut();
-        if incoming.capacity() < READ_BYTES {
-            incoming.reserve(BUFFER_BYTES);
-        }
-        connection.poll_receive(cx, &mut incoming).map_ok(|_| incoming.split().freeze())
-    }
-}
+use super::written::Written;
+use crate::http1::{BodyFraming, Malformed, ReadBuffer, poll_send};
 
 /// A connection in use, and its place.
 #[derive(Debug)]
@@ -63,21 +31,11 @@ pub(super) struct InUse {
 /// The connection failed, ended, or speaks something else.
 pub(super) async fn exchange(
     mut used: InUse,
-    buffers: Rc<Buffers>,
-    head: &RequestHead,
-    body: Option<Bytes>,
+    buffer: Rc<ReadBuffer>,
+    request: Written,
 ) -> io::Result<(ResponseStart, AnswerBody)> {
-    let mut written = buffers.outgoing.take();
-    written.clear();
-    written.reserve(USUAL_REQUEST_BYTES);
-    heads::write_request(&mut written, head, body.as_ref().map(Bytes::len));
-    let mut body = body.unwrap_or_default();
-    if body.len() <= COPIED_BODY_BYTES {
-        written.extend_from_slice(&body);
-        body = Bytes::new();
-    }
-    let request_was_head = head.method == Method::HEAD;
-    let mut outgoing = written.as_slice().chain(body);
+    let request_was_head = request.is_head();
+    let mut outgoing = request.first.chain(request.rest);
     let mut incoming = Incoming { gathered: Vec::new(), request_was_head };
     let mut is_sent = false;
     let connection = &mut used.connection;
@@ -91,42 +49,18 @@ pub(super) async fn exchange(
             }
         }
         // Also where sending failed: AWS may have said why before it closed the connection.
-        match (incoming.poll_head(connection, &buffers, cx), failure) {
+        match (incoming.poll_head(connection, &buffer, cx), failure) {
             (Poll::Ready(Ok(start)), _) => Poll::Ready(Ok(start)),
             (_, Some(failure)) => Poll::Ready(Err(failure)),
             (otherwise, None) => otherwise,
         }
     })
     .await?;
-    *buffers.outgoing.borrow_mut() = written;
     start.keeps_alive &= is_sent;
     let framing = std::mem::replace(&mut start.framing, BodyFraming::Ended);
-    let mut body = AnswerBody { used: Some(used), buffers, framing, unread, keeps_alive: start.keeps_alive };
+    let mut body = AnswerBody { used: Some(used), buffer, framing, unread, keeps_alive: start.keeps_alive };
     body.let_go_at_end();
     Ok((start, body))
-}
-
-fn poll_send(
-    connection: &mut Connection,
-    outgoing: &mut impl bytes::Buf,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
-    while outgoing.has_remaining() {
-        let is_one_piece = outgoing.chunk().len() == outgoing.remaining();
-        let sent = if is_one_piece {
-            std::task::ready!(Pin::new(&mut *connection).poll_write(cx, outgoing.chunk()))?
-        } else {
-            let mut pieces = [io::IoSlice::new(&[]); 2];
-            let count = outgoing.chunks_vectored(&mut pieces);
-            let pieces = pieces.get(..count).unwrap_or_default();
-            std::task::ready!(Pin::new(&mut *connection).poll_write_vectored(cx, pieces))?
-        };
-        if sent == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
-        outgoing.advance(sent);
-    }
-    Pin::new(connection).poll_flush(cx)
 }
 
 /// The head of an answer while it comes.
@@ -141,11 +75,11 @@ impl Incoming {
     fn poll_head(
         &mut self,
         connection: &mut Connection,
-        buffers: &Buffers,
+        buffer: &ReadBuffer,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(ResponseStart, Bytes)>> {
         loop {
-            let mut received = std::task::ready!(buffers.poll_receive(connection, cx))?;
+            let mut received = std::task::ready!(buffer.poll_receive(connection, cx))?;
             if received.is_empty() {
                 let text = "it was closed before the answer";
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
@@ -175,7 +109,7 @@ fn invalid(error: Malformed) -> io::Error {
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     used: Option<InUse>,
-    buffers: Rc<Buffers>,
+    buffer: Rc<ReadBuffer>,
     framing: BodyFraming,
     /// Received, and not passed on.
     unread: Bytes,
@@ -209,7 +143,7 @@ impl AnswerBody {
             }
             self.let_go_at_end();
             let Some(used) = &mut self.used else { return Poll::Ready(None) };
-            let received = std::task::ready!(self.buffers.poll_receive(&mut used.connection, cx))?;
+            let received = std::task::ready!(self.buffer.poll_receive(&mut used.connection, cx))?;
             if received.is_empty() {
                 self.used = None;
                 if self.framing.may_end_here() {

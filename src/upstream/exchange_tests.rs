@@ -1,6 +1,5 @@
 //! Exchanges with a peer on loopback: whole answers, short ones, early ones, and what becomes of the connection.
 
-use actix_http::header::{self, HeaderValue};
 use futures_util::StreamExt as _;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -25,11 +24,9 @@ fn pool() -> Pool {
     Pool::new(Duration::from_secs(20), 10)
 }
 
-fn post() -> RequestHead {
-    let mut head = RequestHead::default();
-    (head.method, head.uri) = (Method::POST, "/path".parse().unwrap());
-    head.headers.insert(header::HOST, HeaderValue::from_static("h.example"));
-    head
+fn post(body: Bytes) -> Written {
+    let first = format!("POST /path HTTP/1.1\r\ncontent-length: {}\r\nhost: h.example\r\n\r\n", body.len());
+    Written { first: first.into(), rest: body }
 }
 
 /// What a client sees of an answer: status, body, and whether that was whole.
@@ -46,8 +43,7 @@ async fn seen(pool: &Pool, answer: &'static [u8], closes: bool) -> (u16, Vec<u8>
             let _until_the_other_end_closes = peer.read(&mut request).await;
         }
     });
-    let (start, mut body) =
-        exchange(used, Rc::default(), &post(), Some(Bytes::from_static(b"{}"))).await.unwrap();
+    let (start, mut body) = exchange(used, Rc::default(), post(Bytes::from_static(b"{}"))).await.unwrap();
     let mut data = Vec::new();
     while let Some(part) = body.next().await {
         match part {
@@ -122,7 +118,7 @@ async fn a_body_without_a_length_ends_with_the_connection() {
 async fn a_connection_closed_before_the_answer_is_an_error() {
     let (used, peer) = connected(&pool()).await;
     drop(peer);
-    let error = exchange(used, Rc::default(), &post(), None).await.unwrap_err();
+    let error = exchange(used, Rc::default(), post(Bytes::new())).await.unwrap_err();
     assert!(
         error.to_string().contains("closed") || error.kind() == io::ErrorKind::ConnectionReset,
         "{error}"
@@ -134,12 +130,12 @@ async fn a_body_that_is_dropped_closes_its_connection() {
     let pool = pool();
     let (used, mut peer) = connected(&pool).await;
     peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart").await.unwrap();
-    let (_, body) = exchange(used, Rc::default(), &post(), None).await.unwrap();
+    let (_, body) = exchange(used, Rc::default(), post(Bytes::new())).await.unwrap();
     drop(body);
     assert!(!has_idle(&pool));
     let mut rest = Vec::new();
     peer.read_to_end(&mut rest).await.unwrap();
-    assert_eq!(rest, b"POST /path HTTP/1.1\r\nhost: h.example\r\n\r\n");
+    assert_eq!(rest, b"POST /path HTTP/1.1\r\ncontent-length: 0\r\nhost: h.example\r\n\r\n");
 }
 
 #[actix_rt::test]
@@ -153,7 +149,7 @@ async fn an_answer_that_comes_before_all_was_sent_is_handed_on() {
         peer.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
         peer
     });
-    let (start, mut answer) = exchange(used, Rc::default(), &post(), Some(body)).await.unwrap();
+    let (start, mut answer) = exchange(used, Rc::default(), post(body)).await.unwrap();
     assert_eq!(start.status.as_u16(), 413);
     assert_eq!(answer.next().await.unwrap().unwrap(), "no");
     assert!(answer.next().await.is_none());

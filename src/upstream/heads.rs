@@ -1,11 +1,14 @@
 //! Heads of HTTP/1.1 messages: a request's is written, a response's is read.
 //! <https://www.rfc-editor.org/rfc/rfc9112.html>
 
-use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_http::{RequestHead, StatusCode};
-use bytes::Bytes;
+use std::mem::MaybeUninit;
 
-use super::framing::{BodyFraming, Malformed};
+use actix_http::StatusCode;
+use actix_http::header::HeaderMap;
+use bytes::{Bytes, BytesMut};
+
+use crate::http1::{BodyFraming, Malformed, closes, copied_headers, declared_framing, write_header};
+use crate::sign::UpstreamHead;
 
 /// A response head larger than this is refused.
 const MAX_HEAD_BYTES: usize = 128 * 1024;
@@ -13,9 +16,9 @@ const MAX_HEAD_BYTES: usize = 128 * 1024;
 const MAX_HEADERS: usize = 128;
 
 /// Writes a request's head; `length` is that of its body, if it has one.
-pub(super) fn write_request(bytes: &mut Vec<u8>, head: &RequestHead, length: Option<usize>) {
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    for part in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+pub(super) fn write_request(bytes: &mut BytesMut, head: &UpstreamHead, length: Option<usize>) {
+    let (mark, query) = if head.query.is_empty() { ("", "") } else { ("?", head.query.as_str()) };
+    for part in [head.method.as_str(), " ", &head.path, mark, query, " HTTP/1.1\r\n"] {
         bytes.extend_from_slice(part.as_bytes());
     }
     if let Some(length) = length {
@@ -25,12 +28,6 @@ pub(super) fn write_request(bytes: &mut Vec<u8>, head: &RequestHead, length: Opt
         write_header(bytes, name.as_str(), value.as_bytes());
     }
     bytes.extend_from_slice(b"\r\n");
-}
-
-fn write_header(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-        bytes.extend_from_slice(part);
-    }
 }
 
 /// A response's head.
@@ -55,9 +52,11 @@ pub(super) fn read_response(
     let mut start = 0;
     loop {
         let rest = received.get(start..).unwrap_or_default();
-        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let mut response = httparse::Response::new(&mut headers);
-        let parsed = response.parse(rest).map_err(|_| Malformed("head"))?;
+        let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let mut response = httparse::Response::new(&mut []);
+        let parser = httparse::ParserConfig::default();
+        let parsed = parser.parse_response_with_uninit_headers(&mut response, rest, &mut headers);
+        let parsed = parsed.map_err(|_| Malformed("head"))?;
         let httparse::Status::Complete(length) = parsed else {
             return if rest.len() > MAX_HEAD_BYTES { Err(Malformed("head too large")) } else { Ok(None) };
         };
@@ -83,52 +82,20 @@ fn response_start(
     // The values are parts of one copy, so that they hold nothing else of what was received in memory.
     let copy = Bytes::copy_from_slice(head);
     let mut headers = HeaderMap::with_capacity(response.headers.len());
-    for header in response.headers.iter() {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Malformed("header name"))?;
-        let value = HeaderValue::from_maybe_shared(in_copy(&copy, head, header.value));
-        headers.append(name, value.map_err(|_| Malformed("header value"))?);
-    }
+    copied_headers(response.headers, head, &copy, &mut headers)?;
     let has_no_body = request_was_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let framing = if has_no_body { BodyFraming::Ended } else { framing_of(&headers)? };
-    let closes = headers.get_all(header::CONNECTION).any(|value| {
-        let options = value.to_str().unwrap_or("close");
-        options.split(',').any(|option| option.trim().eq_ignore_ascii_case("close"))
-    });
-    let keeps_alive = response.version == Some(1) && !closes && framing != BodyFraming::UntilClose;
+    let framing = if has_no_body {
+        BodyFraming::Ended
+    } else {
+        declared_framing(&headers)?.unwrap_or(BodyFraming::UntilClose)
+    };
+    let keeps_alive = response.version == Some(1) && !closes(&headers) && framing != BodyFraming::UntilClose;
     Ok(ResponseStart { status, headers, framing, keeps_alive })
-}
-
-/// What the headers say about the body's end. Where they contradict themselves, the response is refused: it could be
-/// another one to somebody else.
-fn framing_of(headers: &HeaderMap) -> Result<BodyFraming, Malformed> {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING);
-    if let Some(coding) = codings.next() {
-        let is_chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
-        let is_alone = codings.next().is_none() && !headers.contains_key(header::CONTENT_LENGTH);
-        if !(is_chunked && is_alone) {
-            return Err(Malformed("transfer-encoding"));
-        }
-        return Ok(BodyFraming::chunked());
-    }
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH);
-    let Some(length) = lengths.next() else { return Ok(BodyFraming::UntilClose) };
-    let digits = length.to_str().map_or("", str::trim);
-    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-    match digits.parse() {
-        Ok(length) if is_number && lengths.next().is_none() => Ok(BodyFraming::Sized(length)),
-        _ => Err(Malformed("content-length")),
-    }
-}
-
-/// A part of some bytes as the same part of their copy.
-fn in_copy(copy: &Bytes, original: &[u8], part: &[u8]) -> Bytes {
-    let start = (part.as_ptr() as usize).saturating_sub(original.as_ptr() as usize);
-    let end = start.saturating_add(part.len());
-    if end <= copy.len() { copy.slice(start..end) } else { Bytes::copy_from_slice(part) }
 }
 
 #[cfg(test)]
 mod tests {
+    use actix_http::header::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -137,18 +104,6 @@ mod tests {
         let (start, length) = read_response(text.as_bytes(), false).unwrap().unwrap();
         assert_eq!(length, text.len(), "{text}");
         start
-    }
-
-    #[test]
-    fn a_request_is_written_line_by_line() {
-        let mut head = RequestHead::default();
-        head.uri = "http://h.example/a%20b?c=d".parse().unwrap();
-        head.method = actix_http::Method::POST;
-        head.headers.insert(header::HOST, HeaderValue::from_static("h.example"));
-        let mut bytes = Vec::new();
-        write_request(&mut bytes, &head, Some(3));
-        let expected = "POST /a%20b?c=d HTTP/1.1\r\ncontent-length: 3\r\nhost: h.example\r\n\r\n";
-        assert_eq!(String::from_utf8(bytes).unwrap(), expected);
     }
 
     #[test]

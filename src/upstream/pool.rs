@@ -2,13 +2,14 @@
 //! the others, once they are old, are closed.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
 use super::connection::Connection;
+use crate::domain::FastMap;
 
 /// A connection is not used longer than this, so that DNS changes are followed.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(600);
@@ -16,7 +17,7 @@ const CONNECTION_LIFETIME: Duration = Duration::from_secs(600);
 /// Connections to every host.
 #[derive(Debug)]
 pub(super) struct Pool {
-    hosts: RefCell<HashMap<String, Rc<Host>>>,
+    hosts: RefCell<FastMap<String, Rc<Host>>>,
     keep_alive: Duration,
     max_connections: usize,
 }

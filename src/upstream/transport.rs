@@ -2,25 +2,25 @@
 //! awc's own connector makes a codec with a timer for each request, takes the connection that idled longest, copies
 //! bodies into its buffer, and takes several kinds of short answers for whole ones.
 
-use std::error::Error;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use actix_http::{BoxedPayloadStream, Payload, Uri};
 use actix_service::{Service, fn_service};
-use awc::body::{BodySize, MessageBody};
 use awc::error::{ConnectError, SendRequestError};
 use awc::middleware::Transform;
 use awc::{ConnectRequest, ConnectResponse};
-use bytes::Bytes;
 
 use super::connection::Dialler;
-use super::exchange::{Buffers, InUse, exchange};
+use super::exchange::{InUse, exchange};
 use super::pool::Pool;
+use super::written::Written;
 use crate::config::AwsConfig;
+use crate::http1::ReadBuffer;
 
 /// How often idle connections are looked through for old ones.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) fn client(config: &AwsConfig, tls: Option<Arc<rustls::ClientConfig>>) -> awc::Client {
     let dialler = Dialler::new(tls, config.connect_timeout);
     let pool = Pool::new(config.keep_alive, config.max_connections);
-    let transport = Rc::new(TransportParts { dialler, pool, buffers: Rc::default() });
+    let transport = Rc::new(TransportParts { dialler, pool, buffer: Rc::default() });
     sweep_now_and_then(&transport);
     awc::Client::builder()
         .disable_timeout()
@@ -42,7 +42,7 @@ pub(super) fn client(config: &AwsConfig, tls: Option<Arc<rustls::ClientConfig>>)
 struct TransportParts {
     dialler: Dialler,
     pool: Pool,
-    buffers: Rc<Buffers>,
+    buffer: Rc<ReadBuffer>,
 }
 
 /// A service that answers itself and asks no other.
@@ -77,9 +77,10 @@ async fn send(
     let ConnectRequest::Client(head, body, _) = request else {
         return Err(SendRequestError::TunnelNotSupported);
     };
-    let body = bytes_of(body).await?;
+    let mut body = pin!(body);
+    let written = poll_fn(|cx| Poll::Ready(Written::handed_on(body.as_mut(), cx))).await;
     let used = transport.connection(&head.as_ref().uri).await?;
-    let exchanging = exchange(used, Rc::clone(&transport.buffers), head.as_ref(), body);
+    let exchanging = exchange(used, Rc::clone(&transport.buffer), written);
     let (start, body) = exchanging.await.map_err(SendRequestError::Send)?;
     // awc makes no answers for others but in its test helpers, which do no more than this.
     let answer = awc::test::TestResponse::default().finish().map_body(|head, _| {
@@ -92,20 +93,6 @@ async fn send(
         Payload::from(payload)
     });
     Ok(ConnectResponse::Client(answer))
-}
-
-/// The bytes of a body that is at hand whole, or `None` where the request has none.
-async fn bytes_of(body: impl MessageBody<Error = Box<dyn Error>>) -> Result<Option<Bytes>, SendRequestError> {
-    let BodySize::Sized(length) = body.size() else { return Ok(None) };
-    let mut body = pin!(body);
-    let bytes = match poll_fn(|cx| body.as_mut().poll_next(cx)).await {
-        Some(bytes) => bytes.map_err(SendRequestError::Body)?,
-        None => Bytes::new(),
-    };
-    if bytes.len() as u64 != length {
-        return Err(SendRequestError::Body("the body is in pieces".into()));
-    }
-    Ok(Some(bytes))
 }
 
 impl TransportParts {

@@ -16,6 +16,9 @@ pub(crate) type Wanted = (&'static str, Take);
 /// Longest name of a member that can be wanted.
 const MAX_NAME_BYTES: usize = 40;
 
+/// Room for the values of most texts that have any.
+const USUAL_KEPT_BYTES: usize = 256;
+
 /// Follows one JSON text from chunk to chunk. It never fails: of a text that is no JSON object it finds no
 /// members.
 #[derive(Debug)]
@@ -247,6 +250,9 @@ impl JsonMembers {
         }
         let name = self.name.get(..self.name_length).unwrap_or_default();
         let wanted = self.wanted.iter().find(|(wanted, _)| wanted.as_bytes() == name && self.is_object);
+        if wanted.is_some() && self.kept.capacity() == 0 {
+            self.kept.reserve(USUAL_KEPT_BYTES.min(self.limit));
+        }
         self.taking = wanted.map(|&wanted| {
             let start = self.kept.len();
             Found { wanted, start, end: start, commas: 0, any_element: false }

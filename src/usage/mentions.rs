@@ -1,23 +1,38 @@
 //! Looks for names in quotes anywhere in a JSON text, in one pass over it.
 
-/// Whether one of the names stands in the text as a whole string, as a member's name or as a value. Inside of another
-/// string its quotes would be escaped. None of the names may need an escape itself.
-#[must_use]
-pub fn mentions_any(text: &[u8], names: &[&str]) -> bool {
-    any_string(text, |string| {
-        names.iter().any(|name| begins_with(string, name) && string.get(name.len()) == Some(&b'"'))
-    })
+/// Names to look for. None of them may need an escape.
+#[derive(Debug)]
+pub struct Mentions<const WHOLE: usize, const BEGINNINGS: usize> {
+    whole: [&'static str; WHOLE],
+    beginnings: [&'static str; BEGINNINGS],
+    /// Whether one of them begins with this byte: most strings do not, and are passed over by one look.
+    begins_one: [bool; 256],
 }
 
-/// As [`mentions_any`], for strings that begin with one of these.
-#[must_use]
-pub fn mentions_beginning(text: &[u8], beginnings: &[&str]) -> bool {
-    any_string(text, |string| beginnings.iter().any(|beginning| begins_with(string, beginning)))
-}
+impl<const WHOLE: usize, const BEGINNINGS: usize> Mentions<WHOLE, BEGINNINGS> {
+    /// Names that are wanted whole, and beginnings of such that go on.
+    #[must_use]
+    pub const fn of(whole: [&'static str; WHOLE], beginnings: [&'static str; BEGINNINGS]) -> Self {
+        let begins_one = first_bytes(first_bytes([false; 256], &whole), &beginnings);
+        Self { whole, beginnings, begins_one }
+    }
 
-/// Asks for what stands behind each quote, to the end of the text.
-fn any_string(text: &[u8], is_wanted: impl Fn(&[u8]) -> bool) -> bool {
-    memchr::memchr_iter(b'"', text).any(|quote| is_wanted(text.get(quote + 1..).unwrap_or_default()))
+    /// Whether one of them stands in the text as a string, as a member's name or as a value. Inside of another string
+    /// its quotes would be escaped.
+    #[must_use]
+    pub fn stand_in(&self, text: &[u8]) -> bool {
+        memchr::memchr_iter(b'"', text).any(|quote| {
+            let string = text.get(quote + 1..).unwrap_or_default();
+            let first = string.first().copied().unwrap_or_default();
+            let may_be_one = self.begins_one.get(usize::from(first)) == Some(&true);
+            may_be_one && self.has(string)
+        })
+    }
+
+    fn has(&self, string: &[u8]) -> bool {
+        let is_whole = |name: &&str| begins_with(string, name) && string.get(name.len()) == Some(&b'"');
+        self.whole.iter().any(is_whole) || self.beginnings.iter().any(|name| begins_with(string, name))
+    }
 }
 
 /// Compares the first byte before all others, which is mostly enough.
@@ -25,12 +40,24 @@ fn begins_with(string: &[u8], name: &str) -> bool {
     string.first() == name.as_bytes().first() && string.starts_with(name.as_bytes())
 }
 
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which refuses what is out of bounds")]
+const fn first_bytes(mut begins_one: [bool; 256], names: &[&str]) -> [bool; 256] {
+    let mut at = 0;
+    while at < names.len() {
+        begins_one[names[at].as_bytes()[0] as usize] = true;
+        at += 1;
+    }
+    begins_one
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    static NAMES: Mentions<2, 1> = Mentions::of(["video", "image"], ["web_search"]);
+
     #[test]
-    fn whole_strings_are_found_and_parts_of_them_are_not() {
+    fn whole_strings_and_beginnings_are_found_and_other_parts_are_not() {
         for (text, expected) in [
             (r#"{"image":1}"#, true),
             (r#"{"x":{"type":"image"}}"#, true),
@@ -39,9 +66,11 @@ mod tests {
             (r#"{"an image":1}"#, false),
             (r#"{"text":"\"image\""}"#, false),
             (r#"{"image"#, false),
+            (r#"["web_search_20250305"]"#, true),
+            (r#"["web"]"#, false),
             ("", false),
         ] {
-            assert_eq!(mentions_any(text.as_bytes(), &["video", "image"]), expected, "{text}");
+            assert_eq!(NAMES.stand_in(text.as_bytes()), expected, "{text}");
         }
     }
 }

@@ -11,6 +11,8 @@
 //! latency was optimised, is what the answer says, else its headers, else what the request asked for. Where a source counts cache writes without telling their time to live,
 //! they are five-minute ones unless the request asks for one hour anywhere: then usage is unknown.
 
+use std::rc::Rc;
+
 use super::answer_kind::{AnswerKind, ChargedBy, Framing};
 use super::event_stream::EventStreamReader;
 use super::json_members::JsonMembers;
@@ -56,7 +58,7 @@ pub struct Reading {
 #[derive(Debug)]
 pub struct UsageReader {
     kind: AnswerKind,
-    request: RequestFacts,
+    request: Rc<RequestFacts>,
     of_headers: Option<Stated>,
     header_tier: Option<StatedTier>,
     header_latency_optimised: Option<bool>,
@@ -89,7 +91,7 @@ impl UsageReader {
         };
         Self {
             kind,
-            request: RequestFacts::default(),
+            request: Rc::default(),
             of_headers: None,
             header_tier: None,
             header_latency_optimised: None,
@@ -102,8 +104,8 @@ impl UsageReader {
     /// Tells what the request said: needed for rerankers and embeddings, and to be sure of the time cache
     /// writes live.
     #[must_use]
-    pub fn with_request(mut self, request: RequestFacts) -> Self {
-        self.request = request;
+    pub fn with_request(mut self, request: impl Into<Rc<RequestFacts>>) -> Self {
+        self.request = request.into();
         self
     }
 

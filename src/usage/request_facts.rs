@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::count::{Count, value};
 use super::json_members::{JsonMembers, Take, Wanted};
-use super::mentions::mentions_any;
+use super::mentions::Mentions;
 use super::output_bound::OutputBounds;
 use super::{ImageShape, ServiceTier};
 
@@ -53,6 +53,11 @@ const WANTED: &[Wanted] = &[
     ("singleEmbeddingParams", Take::Count),
     ("segmentedEmbeddingParams", Take::Count),
 ];
+
+static ONE_HOUR: Mentions<1, 0> = Mentions::of(["1h"], []);
+static IMAGE: Mentions<1, 0> = Mentions::of(["image"], []);
+static IMAGE_URL: Mentions<1, 0> = Mentions::of(["image_url"], []);
+static TIMED: Mentions<2, 0> = Mentions::of(["video", "audio"], []);
 
 /// What a request's body says about its cost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,7 +133,6 @@ impl RequestFacts {
         let settings = |name: &str| parse::<Settings>(members.value(name)).unwrap_or_default();
         let output_bounds = OutputBounds::of(&members);
         let present = |name: &str| members.count(name).is_some();
-        let names = |name: &str| mentions_any(scanned, &[name]);
         Self {
             body_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
             max_output_tokens: output_bounds.longest(),
@@ -139,14 +143,14 @@ impl RequestFacts {
             guardrail: present("guardrailConfig") || present("amazon-bedrock-guardrailConfig"),
             latency_optimised: parse::<PerformanceConfig>(members.value("performanceConfig"))
                 .map(|config| config.latency == "optimized"),
-            one_hour_cache: body.len() > MAX_SCANNED_BYTES || names("1h"),
+            one_hour_cache: body.len() > MAX_SCANNED_BYTES || ONE_HOUR.stand_in(scanned),
             documents: members.count("documents").or(members.count("sources")),
             input_images: members.count("images").unwrap_or_default()
                 + u64::from(present("inputImage"))
-                + u64::from(present("singleEmbeddingParams") && names("image"))
-                + u64::from(names("image_url")),
+                + u64::from(present("singleEmbeddingParams") && IMAGE.stand_in(scanned))
+                + u64::from(IMAGE_URL.stand_in(scanned)),
             timed_media: present("segmentedEmbeddingParams")
-                || (present("singleEmbeddingParams") && (names("video") || names("audio"))),
+                || (present("singleEmbeddingParams") && TIMED.stand_in(scanned)),
             input_type: parse(members.value("inputType")),
             image: image_shape(&members, &settings("imageGenerationConfig")),
             customer: customer(&members),

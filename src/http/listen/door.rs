@@ -1,7 +1,6 @@
 //! A worker's door: what a connection goes through before it is HTTP/1.1 or HTTP/2.
 
 use std::fmt::Debug;
-use std::future::ready;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,41 +8,45 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_http::body::MessageBody;
-use actix_http::error::DispatchError;
-use actix_http::{HttpService, Request, Response};
-use actix_service::{Service, ServiceFactory, fn_factory};
+use actix_http::{Request, Response};
+use actix_service::{Service, ServiceFactory};
 use actix_web::dev::AppConfig;
 use futures_util::future::LocalBoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
+use super::http1::Http1;
 use super::http2::Http2;
 use super::preface::{self, Spoken};
+use super::socket::Abort;
 use super::tls::Certificate;
-use super::{DISCONNECT_TIMEOUT, HEAD_TIMEOUT, Shared, socket};
+use super::{HEAD_TIMEOUT, Shared, socket};
 
 /// A client has this long for its part of the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One worker's handlers, as connections of HTTP/1.1 and of HTTP/2 reach them.
-pub(super) struct Door<H> {
-    http1: H,
+pub(super) struct Door<A, B> {
+    http1: Rc<Http1<A, B>>,
     http2: Http2,
     shared: Shared,
 }
 
-impl<H> Door<H> {
+impl<A, B> Door<A, B>
+where
+    A: Service<Request, Error = actix_web::Error> + 'static,
+    A::Response: Into<Response<B>> + 'static,
+    B: MessageBody + 'static,
+{
     /// Serves a connection in a task of its own: only its end, and the stop of the gateway, are waited for here, so
     /// that requests wake nobody else.
     async fn serve_http1<T>(&self, stream: T, peer: Option<SocketAddr>)
     where
-        H: Service<(T, Option<SocketAddr>), Response = (), Error = DispatchError>,
-        H::Future: 'static,
+        T: AsyncRead + AsyncWrite + Abort + Unpin + 'static,
     {
-        let mut serving = actix_rt::spawn(self.http1.call((stream, peer)));
+        let mut serving = actix_rt::spawn(Rc::clone(&self.http1).serve(stream, peer));
         tokio::select! {
             served = &mut serving => if let Ok(Err(error)) = served {
                 log::debug!("a connection of HTTP/1.1 ended: {error}");
@@ -57,17 +60,8 @@ impl<H> Door<H> {
 }
 
 /// Makes the worker's app, once, and both ways to it.
-pub(super) async fn open<T, S, B>(
-    app: S,
-    shared: Shared,
-) -> Result<
-    Door<
-        impl Service<(T, Option<SocketAddr>), Response = (), Error = DispatchError, Future: 'static> + 'static,
-    >,
-    (),
->
+pub(super) async fn open<S, B>(app: S, shared: Shared) -> Result<Door<S::Service, B>, ()>
 where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
     S: ServiceFactory<Request, Config = AppConfig, Error = actix_web::Error> + 'static,
     S::InitError: Debug,
     S::Response: Into<Response<B>> + 'static,
@@ -76,34 +70,23 @@ where
     let app = app.new_service(AppConfig::default()).await;
     let app = Rc::new(app.map_err(|error| log::error!("a worker cannot start: {error:?}"))?);
     let http2 = Http2::new(Rc::clone(&app), &shared);
-    let stopping = shared.stopping.clone();
-    let http1 = HttpService::build()
-        .graceful_shutdown_signal(move || {
-            let stopping = stopping.clone();
-            async move { stopping.notified().await }
-        })
-        .keep_alive(shared.keep_alive)
-        .client_request_timeout(HEAD_TIMEOUT)
-        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-        .h1::<_, B>(fn_factory(move || ready(Ok::<_, ()>(Rc::clone(&app)))))
-        .new_service(())
-        .await?;
-    Ok(Door { http1, http2, shared })
+    Ok(Door { http1: Rc::new(Http1::new(app, &shared)), http2, shared })
 }
 
 /// The door of the plain port: the first bytes tell which HTTP it is.
-pub(super) struct PlainDoor<H>(Rc<Door<H>>);
+pub(super) struct PlainDoor<A, B>(Rc<Door<A, B>>);
 
-impl<H> PlainDoor<H> {
-    pub(super) fn new(door: Door<H>) -> Self {
+impl<A, B> PlainDoor<A, B> {
+    pub(super) fn new(door: Door<A, B>) -> Self {
         Self(Rc::new(door))
     }
 }
 
-impl<H> Service<TcpStream> for PlainDoor<H>
+impl<A, B> Service<TcpStream> for PlainDoor<A, B>
 where
-    H: Service<(TcpStream, Option<SocketAddr>), Response = (), Error = DispatchError> + 'static,
-    H::Future: 'static,
+    A: Service<Request, Error = actix_web::Error> + 'static,
+    A::Response: Into<Response<B>> + 'static,
+    B: MessageBody + 'static,
 {
     type Response = ();
     type Error = ();
@@ -135,21 +118,22 @@ where
 }
 
 /// The door of the TLS port: the handshake tells which HTTP it is (ALPN); who does not say speaks HTTP/1.1.
-pub(super) struct TlsDoor<H> {
-    door: Rc<Door<H>>,
+pub(super) struct TlsDoor<A, B> {
+    door: Rc<Door<A, B>>,
     certificate: Arc<Certificate>,
 }
 
-impl<H> TlsDoor<H> {
-    pub(super) fn new(door: Door<H>, certificate: Arc<Certificate>) -> Self {
+impl<A, B> TlsDoor<A, B> {
+    pub(super) fn new(door: Door<A, B>, certificate: Arc<Certificate>) -> Self {
         Self { door: Rc::new(door), certificate }
     }
 }
 
-impl<H> Service<TcpStream> for TlsDoor<H>
+impl<A, B> Service<TcpStream> for TlsDoor<A, B>
 where
-    H: Service<(TlsStream<TcpStream>, Option<SocketAddr>), Response = (), Error = DispatchError> + 'static,
-    H::Future: 'static,
+    A: Service<Request, Error = actix_web::Error> + 'static,
+    A::Response: Into<Response<B>> + 'static,
+    B: MessageBody + 'static,
 {
     type Response = ();
     type Error = ();

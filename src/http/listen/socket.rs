@@ -3,6 +3,28 @@
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+/// A connection whose end can be told from a clean one.
+pub(super) trait Abort {
+    /// Has the other side see that the connection broke (RST), where its plain end would say that all was sent. What it
+    /// has not taken yet is lost.
+    fn abort(&self);
+}
+
+impl Abort for TcpStream {
+    fn abort(&self) {
+        if let Err(error) = self.set_zero_linger() {
+            log::debug!("a client's connection cannot be broken off: {error}");
+        }
+    }
+}
+
+impl Abort for TlsStream<TcpStream> {
+    fn abort(&self) {
+        self.get_ref().0.abort();
+    }
+}
 
 /// Has every frame sent as it is written, and the system break the connection once the client has taken nothing of what
 /// waits for it for so long (zero: no limit): the server itself waits for ever, and a body that nobody polls notices

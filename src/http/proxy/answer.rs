@@ -2,7 +2,7 @@
 //! bedgate's own beside them.
 
 use actix_http::StatusCode;
-use actix_http::header::{self, HeaderMap, HeaderName};
+use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::HttpResponse;
 
 use super::Admitted;
@@ -33,26 +33,27 @@ pub(super) fn to_client(
 ) -> HttpResponse {
     let Relayed { answer, route } = relayed;
     let status = answer.status();
-    let mut response = HttpResponse::build(status);
+    let mut response = HttpResponse::new(status);
+    let headers = response.headers_mut();
     let connection = named_in_connection(answer.headers());
     for (name, value) in answer.headers() {
         let is_for_this_hop = connection.iter().any(|listed| is_named_in_connection(name.as_str(), listed));
         if !is_for_this_hop && may_return(name.as_str()) && name != header::CONTENT_LENGTH {
-            response.append_header((name.clone(), value.clone()));
+            headers.append(name.clone(), value.clone());
         }
     }
     let call_id = admitted.attribution.call_id.clone().unwrap_or_else(|| admitted.id.to_string());
-    response.insert_header((CALL_ID, call_id));
-    response.insert_header((MODEL_ID, route.deployment.id.as_str()));
+    insert(headers, CALL_ID, call_id);
+    insert(headers, MODEL_ID, route.deployment.id.clone());
     if !account.admission().is_unlimited() {
-        for header in account.admission().headers(UnixMicros::now()) {
-            response.insert_header((HeaderName::from_static(header.0), header.1));
+        for (name, value) in account.admission().headers(UnixMicros::now()) {
+            headers.insert(name, value);
         }
     }
     if answer.headers().contains_key(INPUT_TOKENS)
         && let Some(cost) = account.cost_from_head()
     {
-        response.insert_header((RESPONSE_COST, cost.to_string()));
+        insert(headers, RESPONSE_COST, cost.to_string());
     }
     let length =
         answer.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -63,14 +64,24 @@ pub(super) fn to_client(
         if !account.end(Ending::Whole) {
             return super::journal_is_full().answer(&admitted.id.to_string(), ErrorShape::Aws);
         }
-        return match length {
-            Some(length) if length > 0 => response.no_chunking(length).body(()),
-            _ => response.finish(),
-        };
+        // How long the body would be, where HEAD asked for that.
+        if let Some(length) = length.filter(|length: &u64| *length > 0) {
+            headers.insert(header::CONTENT_LENGTH, length.into());
+        }
+        return response;
     }
     if let Some(uplink) = &admitted.uplink {
-        return response.body(super::duplex::body(answer, account, uplink, length, worker));
+        let body = super::duplex::body(answer, account, uplink, length, worker);
+        return response.set_body(body).map_into_boxed_body();
     }
     let limits = MeterLimits { silence: route.deployment.stream_timeout, ..worker.meter };
-    response.body(MeteredBody::new(answer, account, length, limits, &worker.silence_timers))
+    let body = MeteredBody::new(answer, account, length, limits, &worker.silence_timers);
+    response.set_body(body).map_into_boxed_body()
+}
+
+/// A value that no header can carry is left out.
+fn insert(headers: &mut HeaderMap, name: HeaderName, text: String) {
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert(name, value);
+    }
 }

@@ -1,5 +1,7 @@
 //! Steps 6 to 8: deployment, signature, AWS; on a failure that another deployment may not have, the next one.
 
+use std::rc::Rc;
+
 use actix_http::header::{self, HeaderValue};
 
 use super::answer::named_in_connection;
@@ -15,13 +17,10 @@ use crate::limits::PossibleCost;
 use crate::limits::cost_bound::{CostQuestion, could_cost, is_free, likely_tokens};
 use crate::meter::{Account, Ending, Opening, Place};
 use crate::operation::headers::{is_named_in_connection, may_forward};
-use crate::pricing::PriceQuery;
-use crate::route::{
-    Endpoint, NamedRegion, Question, Route, RouteError, TryResult, region_in_path, region_of_scope,
-};
+use crate::pricing::{PriceQuery, Quote};
+use crate::route::{Endpoint, NamedRegion, Question, Route, RouteError, region_in_path, region_of_scope};
 use crate::sign::{SignError, SigningOrder, UpstreamHead};
 use crate::upstream::{Answer, SendFailure};
-use crate::usage::RequestFacts;
 
 /// How bedgate names itself to AWS.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("bedgate/", env!("CARGO_PKG_VERSION")));
@@ -48,8 +47,15 @@ pub(super) async fn to_aws(
     place: Place,
     admission: Admission,
 ) -> Result<(Relayed, Box<Account>), GatewayError> {
-    let mut attempt =
-        Attempts { admitted, worker, tried: Vec::new(), account: None, place: Some(place), admission };
+    let mut attempt = Attempts {
+        admitted,
+        worker,
+        tried: Vec::new(),
+        account: None,
+        place: Some(place),
+        admission,
+        estimate: None,
+    };
     let mut last_answer = None;
     let mut last_failure = None;
     loop {
@@ -65,17 +71,16 @@ pub(super) async fn to_aws(
             return Err(attempt.fail(error));
         }
         match attempt.try_at(&route).await {
-            Ok(answer) if is_retryable(answer.status().as_u16()) && admitted.may_be_sent_again() => {
-                attempt.note(&route, TryResult::Failed);
+            Ok(answer) if is_retryable(answer.status().as_u16()) => {
+                attempt.failed(&route);
+                if !admitted.may_be_sent_again() {
+                    return attempt.answered(Relayed { answer, route });
+                }
                 last_answer = Some(Relayed { answer, route });
             }
-            Ok(answer) => {
-                let failed = is_retryable(answer.status().as_u16());
-                attempt.note(&route, if failed { TryResult::Failed } else { TryResult::Answered });
-                return attempt.answered(Relayed { answer, route });
-            }
+            Ok(answer) => return attempt.answered(Relayed { answer, route }),
             Err(failure) if failure.may_go_elsewhere() && admitted.may_be_sent_again() => {
-                attempt.note(&route, TryResult::Failed);
+                attempt.failed(&route);
                 last_failure = Some(failure);
             }
             Err(failure) => return Err(attempt.fail(failure.into())),
@@ -145,11 +150,15 @@ pub(super) struct Attempts<'a> {
     place: Option<Place>,
     /// Handed to the account once that is open.
     admission: Admission,
+    /// Of the deployment to be tried now.
+    estimate: Option<NanoUsd>,
 }
 
 impl Attempts<'_> {
     /// Reserves what the request could cost at this deployment.
     fn afford(&mut self, route: &Route) -> Result<(), GatewayError> {
+        let quote = self.worker.shared.prices.quote(&price_query(route, self.admitted.now));
+        self.estimate = self.estimated(&quote);
         let admission = self.account.as_deref_mut().map_or(&mut self.admission, Account::admission);
         if admission.is_unlimited() {
             return Ok(());
@@ -158,14 +167,28 @@ impl Attempts<'_> {
         let question = CostQuestion {
             service: admitted.call.service,
             operation: admitted.call.operation.name,
+            model_id: route
+                .deployment
+                .base_model
+                .as_deref()
+                .or(route.model_id.as_deref())
+                .unwrap_or_default(),
             facts: &admitted.facts,
             body: &admitted.body.bytes,
         };
-        let cost = PossibleCost {
-            bound: could_cost(self.worker.shared.prices, &price_query(route, admitted.now), &question),
-            likely: estimate(admitted, route, self.worker, &admitted.facts),
-        };
+        let cost = PossibleCost { bound: could_cost(&quote, &question), likely: self.estimate };
         admission.reserve(cost, likely_tokens(&admitted.facts), UnixMicros::now())
+    }
+
+    /// What the request is taken to have cost where its cost stays unknown: its likely input and longest answer at the
+    /// deployment's price, else what the configuration says of requests that nothing bounds.
+    fn estimated(&self, quote: &Quote<'_>) -> Option<NanoUsd> {
+        let Admitted { call, facts, .. } = self.admitted;
+        if is_free(call.service, call.operation.name) {
+            return Some(NanoUsd::ZERO);
+        }
+        let by_price = quote.worst_case(facts.likely_input_tokens(), facts.max_output_tokens);
+        by_price.or(self.worker.shared.config.budgets.estimate)
     }
 
     async fn next_route(&self) -> Result<Route, RouteError> {
@@ -190,11 +213,10 @@ impl Attempts<'_> {
         region_in_path(self.admitted.path).or_else(|| may_be_of_scope.then(of_scope).flatten())
     }
 
-    fn note(&mut self, route: &Route, result: TryResult) {
+    /// After a try that failed.
+    fn failed(&mut self, route: &Route) {
         self.tried.push(route.deployment.slot);
-        if result == TryResult::Failed {
-            self.worker.router.outcome(&route.deployment, result, UnixMicros::now());
-        }
+        self.worker.router.failed(&route.deployment, UnixMicros::now());
     }
 
     /// One try; where AWS says that the credentials have expired, a second one with new ones.
@@ -248,8 +270,8 @@ impl Attempts<'_> {
     pub(super) fn open_account(&mut self, route: &Route) -> std::io::Result<()> {
         let Some(place) = self.place.take() else { return Ok(()) };
         let admitted = self.admitted;
-        let request = admitted.facts.clone();
-        let begun = begun(admitted, route, self.worker, &request);
+        let request = Rc::clone(&admitted.facts);
+        let begun = begun(admitted, route, self.estimate);
         let opening = Opening {
             operation: admitted.call.operation,
             method: admitted.request.method().as_str(),
@@ -299,9 +321,9 @@ impl Attempts<'_> {
 
 /// 403 with an error type that names expiry.
 fn says_expired(answer: &Answer) -> bool {
-    let error_type = answer.headers().get("x-amzn-errortype").and_then(|value| value.to_str().ok());
+    let error_type = || answer.headers().get("x-amzn-errortype")?.to_str().ok();
     matches!(answer.status().as_u16(), 400 | 403)
-        && error_type.is_some_and(|text| text.starts_with("ExpiredToken"))
+        && error_type().is_some_and(|text| text.starts_with("ExpiredToken"))
 }
 
 fn price_query(route: &Route, at: UnixMicros) -> PriceQuery<'_> {
@@ -316,7 +338,7 @@ fn price_query(route: &Route, at: UnixMicros) -> PriceQuery<'_> {
     }
 }
 
-fn begun(admitted: &Admitted<'_>, route: &Route, worker: &Worker, request: &RequestFacts) -> Begun {
+fn begun(admitted: &Admitted<'_>, route: &Route, estimate: Option<NanoUsd>) -> Begun {
     let key = admitted.caller.key();
     let deployment = &route.deployment;
     let attribution = admitted.attribution.clone();
@@ -336,24 +358,8 @@ fn begun(admitted: &Admitted<'_>, route: &Route, worker: &Worker, request: &Requ
         deployment: deployment.id.clone(),
         model_id: route.model_id.as_deref().map(str::to_owned),
         region: deployment.region.to_string(),
-        estimate: estimate(admitted, route, worker, request),
+        estimate,
     }
-}
-
-/// What the request is taken to have cost where its cost stays unknown: its likely input and longest answer at the
-/// deployment's price, else what the configuration says of requests that nothing bounds.
-fn estimate(
-    admitted: &Admitted<'_>,
-    route: &Route,
-    worker: &Worker,
-    request: &RequestFacts,
-) -> Option<NanoUsd> {
-    if is_free(admitted.call.service, admitted.call.operation.name) {
-        return Some(NanoUsd::ZERO);
-    }
-    let (input, output) = (request.likely_input_tokens(), request.max_output_tokens);
-    let by_price = worker.shared.prices.worst_case(&price_query(route, admitted.now), input, output);
-    by_price.or(worker.shared.config.budgets.estimate)
 }
 
 /// The client's bytes, but for the model name where the body is its place.

@@ -1,5 +1,5 @@
-//! Where an HTTP/1.1 answer's body ends: by a length, in chunks, or with the connection. Pure; what is cut short is
-//! known to be short.
+//! Where an HTTP/1.1 body ends: by a length, in chunks, or with the connection. Pure; what is cut short is known to be
+//! short.
 //! <https://www.rfc-editor.org/rfc/rfc9112.html#section-6.3>
 
 use bytes::{Buf as _, Bytes};
@@ -11,12 +11,12 @@ const MAX_TRAILER_BYTES: usize = 16 * 1024;
 
 /// The peer does not speak HTTP/1.1.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("malformed response: {0}")]
-pub(super) struct Malformed(pub(super) &'static str);
+#[error("malformed HTTP/1.1: {0}")]
+pub struct Malformed(pub &'static str);
 
-/// Where in its body an answer is.
+/// Where in its body a message is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum BodyFraming {
+pub enum BodyFraming {
     /// So many bytes are left.
     Sized(u64),
     /// A chunk-size line; what came of it, where it came in pieces.
@@ -40,17 +40,17 @@ pub(super) enum BodyFraming {
 
 impl BodyFraming {
     /// A body in chunks, at its beginning.
-    pub(super) fn chunked() -> Self {
+    pub fn chunked() -> Self {
         Self::ChunkSize(Vec::new())
     }
 
     /// Whether all of the body has come.
-    pub(super) fn has_ended(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         matches!(self, Self::Ended | Self::Sized(0))
     }
 
     /// Whether the connection may end here without cutting the body short.
-    pub(super) fn may_end_here(&self) -> bool {
+    pub fn may_end_here(&self) -> bool {
         self.has_ended() || matches!(self, Self::UntilClose)
     }
 
@@ -59,7 +59,7 @@ impl BodyFraming {
     ///
     /// # Errors
     /// What was received is no body of this kind.
-    pub(super) fn take_data(&mut self, received: &mut Bytes) -> Result<Option<Bytes>, Malformed> {
+    pub fn take_data(&mut self, received: &mut Bytes) -> Result<Option<Bytes>, Malformed> {
         while !received.is_empty() {
             match self {
                 Self::Ended | Self::Sized(0) => return Ok(None),
