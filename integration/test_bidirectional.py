@@ -405,6 +405,17 @@ def test_invariant_4_a_client_that_leaves_pays_for_what_was_used_so_far(gateway,
     assert nano_usd(row) == COST_OF_CONVERSATION
 
 
+def test_a_client_that_leaves_before_the_answers_head_is_noticed(gateway, simulator):
+    key = gateway.generate_key()
+    with simulator.faults(fault("stall-before-head.20000", model=MODEL)), simulator.recording() as upstream:
+        with Http2Client(gateway.port) as leaving:
+            Talk.by_key(leaving, "sonic", key).say(TEXT_EVENT)
+            eventually(lambda: len(upstream.all()) == 1, 5, "AWS was asked")
+        row = one_event(gateway, key)
+        eventually(lambda: simulator.under_way() == 0, 5, "AWS was told to stop")
+    assert (outcome(row), attempts(row), row["metadata"]["cost_basis"]) == ("client_gone", [0], "usage_unknown")
+
+
 def test_the_usage_of_a_client_that_leaves_after_its_last_event_is_read_to_the_end(gateway, simulator):
     key = gateway.generate_key()
     slow = fault("stall-in-stream.9.1000", model=MODEL)
@@ -733,6 +744,20 @@ def test_connections_and_streams_end_with_their_conversations(spawn_gateway):
     finally:
         assert place.violations() == 0
         place.kill()
+
+
+def test_a_client_that_leaves_while_aws_takes_nothing_takes_its_connection_to_aws_along(gateway, key, simulator):
+    before = eventually(lambda: simulator.under_way() == 0, 10, "nothing is under way")
+    with simulator.faults(fault("stop-reading.1", model=MODEL)), Http2Client(gateway.port) as leaving:
+        talking = Talk.by_key(leaving, "sonic", key)
+        talking.say(TEXT_EVENT)
+        talking.until_answered(1)
+        leaving.socket.settimeout(1)
+        with pytest.raises(TimeoutError):
+            while True:
+                talking.send(event(sound(40_000)))
+        assert before and simulator.under_way() == 1
+    eventually(lambda: simulator.under_way() == 0, 5, "the connection to AWS is closed")
 
 
 def test_the_demo_serves_it_too():

@@ -167,8 +167,8 @@ impl PriceBook {
         match &reading.usage {
             _ if reading.free => Charge::FREE,
             Some(usage) => match self.price(query, usage) {
-                // The model's part is known, the guardrail's is missing.
-                charge if reading.hides_guardrail && charge.basis == CostBasis::Exact => {
+                // A part is known, another is missing.
+                charge if reading.hides_cost && charge.basis == CostBasis::Exact => {
                     Charge { basis: CostBasis::Estimated, ..charge }
                 }
                 charge => charge,

@@ -159,6 +159,8 @@ impl DuplexBody {
         let words = flow.last_words(&stopped);
         if matches!(&stopped, Stopped::Upload(fault) if fault.is_of_client_gone()) {
             flow.account.client_gone();
+        } else {
+            log::info!("request {}: the stream was ended: {stopped}", flow.account.id());
         }
         flow.account.end(stopped.ending());
         let Some(words) = words else { return Some(Err(stopped)) };

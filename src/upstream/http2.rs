@@ -2,7 +2,7 @@
 //! JavaScript, so that no stream waits for another's windows, or goes down with it.
 //! <https://www.rfc-editor.org/rfc/rfc9113>
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,7 +17,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::connection::{Connection, Dialler};
 use super::{Answer, SendFailure};
@@ -99,7 +99,8 @@ async fn begin(
     connection: Connection,
     place: OwnedSemaphorePermit,
 ) -> Result<(SendRequest<UploadBody>, oneshot::Sender<()>), SendFailure> {
-    let mut builder = Builder::new(OnThisWorker);
+    let (cut, is_cut) = watch::channel(());
+    let mut builder = Builder::new(Tasks(is_cut));
     builder
         .timer(TokioTimer::new())
         .adaptive_window(false)
@@ -116,20 +117,38 @@ async fn begin(
     let (let_go, is_let_go) = oneshot::channel();
     actix_rt::spawn(async move {
         let _place = place;
-        let mut driver = pin!(driver);
-        tokio::select! {
-            ended = driver.as_mut() => {
-                if let Err(error) = ended {
-                    log::debug!("a connection of HTTP/2 to AWS ended: {}", described(&error));
-                }
-                return;
-            }
-            // The other end is dropped, never sent to.
-            _ = is_let_go => {}
-        }
-        let _ = tokio::time::timeout(FAREWELL, driver).await;
+        drive(driver, is_let_go, cut).await;
     });
     Ok((sender, let_go))
+}
+
+/// Drives a connection until it is let go of, then for as long as it takes to say so to AWS; who takes nothing cannot
+/// hold it for longer.
+async fn drive(
+    driver: impl Future<Output = hyper::Result<()>>,
+    mut is_let_go: oneshot::Receiver<()>,
+    cut: watch::Sender<()>,
+) {
+    let mut driver = Box::pin(driver);
+    let left = tokio::select! {
+        ended = driver.as_mut() => {
+            if let Err(error) = ended {
+                log::debug!("a connection of HTTP/2 to AWS ended: {}", described(&error));
+            }
+            drop(driver);
+            // Its sender is dropped, and nothing ever sent.
+            let _ = is_let_go.await;
+            None
+        }
+        _ = &mut is_let_go => Some(driver),
+    };
+    let farewell = async {
+        if let Some(driver) = left {
+            let _ = driver.await;
+        }
+        cut.closed().await;
+    };
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
 }
 
 fn request(
@@ -206,14 +225,19 @@ fn described(error: &hyper::Error) -> String {
     text
 }
 
-/// Runs the tasks of connections on their worker's thread.
-#[derive(Clone, Copy, Debug)]
-struct OnThisWorker;
+/// Runs the tasks of one connection on its worker's thread, until the other end of this is dropped. hyper leaves a
+/// connection to a task that waits for its streams, and a stream to one that waits for AWS to take more.
+#[derive(Clone, Debug)]
+struct Tasks(watch::Receiver<()>);
 
-impl<F: Future + 'static> Executor<F> for OnThisWorker {
+impl<F: Future + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
+        let mut is_cut = self.0.clone();
         actix_rt::spawn(async move {
-            task.await;
+            tokio::select! {
+                _ = task => {}
+                _ = is_cut.changed() => {}
+            }
         });
     }
 }

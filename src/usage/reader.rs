@@ -40,8 +40,9 @@ pub struct Reading {
     pub partial: Option<Usage>,
     /// Whether AWS charges nothing for the call.
     pub free: bool,
-    /// Whether a guardrail was beside the model, which AWS bills too, and nothing tells what it used.
-    pub hides_guardrail: bool,
+    /// Whether AWS bills something beside the usage that nothing tells: that of a guardrail, or of a conversation whose last
+    /// statement could not be read.
+    pub hides_cost: bool,
     /// Whether the usage is what was stated so far: of an answer that was not seen to its end AWS may count more.
     pub is_so_far: bool,
     /// Whether the answer ended where an answer can end: on a frame's boundary, after a terminal event, at
@@ -175,7 +176,8 @@ impl UsageReader {
             && (self.request.guardrail || self.statements.names_guardrail)
             && self.statements.guardrail.is_none();
         let is_so_far = self.kind.charged_by == ChargedBy::Speech;
-        Reading { usage, partial, free, hides_guardrail, is_so_far, whole, failure, unknown_reason }
+        let hides_cost = hides_guardrail || (is_so_far && self.misses_speech());
+        Reading { usage, partial, free, hides_cost, is_so_far, whole, failure, unknown_reason }
     }
 
     fn with_guardrail(&self, mut usage: Usage) -> Usage {
@@ -294,12 +296,19 @@ impl UsageReader {
 
     /// What a conversation used so far: each statement is of all of it.
     fn speech(&self) -> Result<Usage, &'static str> {
-        if self.missed() {
-            return Err("a statement of usage was too large, broken, or not told apart into text and speech");
-        }
-        let mut usage = self.statements.speech.clone().ok_or("the answer states no usage")?;
+        let missing = if self.misses_speech() {
+            "the statement of usage was too large, broken, or not told apart into text and speech"
+        } else {
+            "the answer states no usage"
+        };
+        let mut usage = self.statements.speech.clone().ok_or(missing)?;
         self.mark(&mut usage);
         Ok(usage)
+    }
+
+    /// Whether something may have been stated after the last statement that was understood.
+    fn misses_speech(&self) -> bool {
+        self.missed() || self.statements.speech_is_unclear
     }
 
     /// What a conversation used, where that was stated anew since this was asked last.

@@ -282,3 +282,39 @@ fn the_id_of_a_response_is_read_once_from_a_whole_answer_or_its_first_event() {
         }
     }
 }
+
+/// A frame of a conversation in speech that states so many tokens of text and of speech, in and out.
+fn speech_frame(total: &str, more: &str) -> Vec<u8> {
+    chunk(&format!(r#"{{"event":{{"usageEvent":{{"details":{{"total":{total}}}{more}}}}}}}"#))
+}
+
+#[test]
+fn of_a_conversation_the_last_statement_counts_and_one_that_is_not_understood_is_said() {
+    use crate::usage::Unit;
+    let kind = AnswerKind { framing: Framing::SpeechFrames, charged_by: ChargedBy::Speech };
+    let first = speech_frame(r#"{"input":{"speechTokens":1,"textTokens":2},"output":{"textTokens":3}}"#, "");
+    let second =
+        speech_frame(r#"{"input":{"speechTokens":10,"textTokens":2},"output":{"textTokens":4}}"#, "");
+    let unclear = speech_frame("{}", r#","totalInputTokens":12"#);
+    let read = |frames: &[&Vec<u8>]| {
+        let mut reader = UsageReader::new(kind, 10_000);
+        for frame in frames {
+            reader.feed(frame);
+        }
+        let reading = reader.finish();
+        assert!(reading.is_so_far && reading.whole);
+        let speech = reading.usage.map(|usage| (usage.input_tokens, usage.output_tokens, usage.units));
+        (speech, reading.hides_cost)
+    };
+    let of_first = Some((2, 3, vec![(Unit::InputSpeechToken, 1)]));
+    let of_second = Some((2, 4, vec![(Unit::InputSpeechToken, 10)]));
+    assert_eq!(read(&[&first]), (of_first.clone(), false));
+    assert_eq!(read(&[&first, &second]), (of_second.clone(), false));
+    assert_eq!(read(&[&first, &unclear]), (of_first, true));
+    assert_eq!(read(&[&unclear, &second]), (of_second, false), "the later one is of all");
+    assert_eq!(read(&[&unclear]), (None, true));
+    assert_eq!(read(&[]), (None, false));
+    let mut reader = UsageReader::new(kind, 10_000);
+    reader.feed(&first);
+    assert!(reader.new_speech_usage().is_some() && reader.new_speech_usage().is_none(), "once");
+}

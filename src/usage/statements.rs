@@ -22,9 +22,11 @@ pub(super) struct Statements {
     pub(super) guardrail: Option<Vec<(Unit, u64)>>,
     /// The answer says that a guardrail was there.
     pub(super) names_guardrail: bool,
-    /// What a conversation in speech used so far, and whether that was not asked for since it was stated.
+    /// What a conversation in speech used so far; whether that was not asked for since it was stated; and whether
+    /// something was stated after it that is not understood.
     pub(super) speech: Option<Usage>,
     pub(super) speech_is_new: bool,
+    pub(super) speech_is_unclear: bool,
     pub(super) terminal: bool,
     pub(super) failure: Option<String>,
     /// Something that ought to have been read was too large or broken.
@@ -89,6 +91,7 @@ impl Statements {
             names_guardrail: false,
             speech: None,
             speech_is_new: false,
+            speech_is_unclear: false,
             terminal: false,
             failure: None,
             missed: false,
@@ -245,8 +248,11 @@ impl FrameVisitor for Statements {
             Framing::InvokeFrames => self.read_chunk(payload),
             Framing::SpeechFrames => match speech::read(payload) {
                 Said::Nothing => {}
-                Said::Used(usage) => (self.speech, self.speech_is_new) = (Some(usage), true),
-                Said::Unclear => self.missed = true,
+                Said::Used(usage) => {
+                    // It is of all that was used, also of what was not understood before.
+                    (self.speech, self.speech_is_new, self.speech_is_unclear) = (Some(usage), true, false);
+                }
+                Said::Unclear => self.speech_is_unclear = true,
             },
             _ => {
                 let members = JsonMembers::of(WANTED, payload);
