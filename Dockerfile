@@ -2,6 +2,8 @@
 # bedgate in a small image: one binary on distroless (glibc, CA certificates, no shell), as a user without rights.
 
 FROM rust:1.95-slim-bookworm AS build
+# The allocator and SQLite are built from C; the image has a compiler, and no make.
+RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

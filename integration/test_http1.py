@@ -142,6 +142,29 @@ def test_invariant_1_a_short_answer_is_no_clean_end_for_a_client_that_knows_no_c
     assert broken.reset and len(broken.raw) < len(whole.raw)
 
 
+def test_invariant_1_a_stop_ends_no_answer_cleanly_that_only_the_connection_ends(spawn_gateway, slow_simulator):
+    config = model_list(deployment("my-claude"), bedgate_settings={"server": {"lame_duck": 0, "shutdown_grace": "500ms"}})
+    with spawn_gateway(config=config, upstream=slow_simulator) as running:
+        key = running.generate_key()
+        slow_simulator.set_faults(fault("stall-in-stream.2.20000"))
+        with connected(running) as connection:
+            connection.sendall(raw_post(STREAM_PATH, key, CONVERSE).replace(b"HTTP/1.1", b"HTTP/1.0"))
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+            running.popen.terminate()
+            with pytest.raises(ConnectionResetError):
+                while connection.recv(65536):
+                    pass
+        assert running.popen.wait(20) == 0
+
+
+def test_without_keep_alive_each_answer_ends_its_connection_and_says_so(spawn_gateway, slow_simulator):
+    config = model_list(deployment("my-claude"), bedgate_settings={"server": {"lame_duck": 0, "keep_alive": 0}})
+    with spawn_gateway(config=config, upstream=slow_simulator) as running:
+        key = running.generate_key()
+        answer = raw_exchange(running.port, kept(raw_post(PATH, key, CONVERSE)))
+        assert answer.status == 200 and answer.headers["connection"] == "close" and not answer.reset
+
+
 def test_line_feeds_alone_end_no_line(gateway, key, slow_simulator):
     request = raw_post(PATH, key, CONVERSE)
     with slow_simulator.recording() as upstream:

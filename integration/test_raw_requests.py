@@ -97,11 +97,26 @@ def test_chunks_are_not_for_http_1_0(gateway, key, simulator):
         b"%x\n%s\n0\n\n" % (len(CONVERSE), CONVERSE),
         b"%x;a\n%s\r\n0\r\n\r\n" % (len(CONVERSE), CONVERSE),
         b"\r\n%s\r\n0\r\n\r\n" % CONVERSE,
+        b"%x 12\r\n%s\r\n0\r\n\r\n" % (len(CONVERSE), CONVERSE),
+        b"%x;a\rb\r\n%s\r\n0\r\n\r\n" % (len(CONVERSE), CONVERSE),
+        b"%x\r\n%s\r\n0\r\n\n" % (len(CONVERSE), CONVERSE),
+        b"%x\r\n%s\r\n0\r\na: b\n\r\n" % (len(CONVERSE), CONVERSE),
     ],
-    ids=["no number", "a sign", "0x", "too large", "no line end", "bare line feeds", "in an extension", "empty"],
+    ids=[
+        *("no number", "a sign", "0x", "too large", "no line end", "bare line feeds", "in an extension", "empty"),
+        *("two numbers", "a bare CR", "a line feed for the end", "a line feed in a trailer"),
+    ],
 )
 def test_chunks_that_are_not_well_formed_are_refused(gateway, key, simulator, body):
     assert_refused(gateway, simulator, head(key, CHUNKED) + body)
+
+
+@pytest.mark.parametrize("path", ["/key/generate", "/key/block", "/team/new", PATH])
+def test_after_a_malformed_body_nothing_is_a_request(gateway, path):
+    hidden = b"GET /health/liveliness HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = head(MASTER_KEY, CHUNKED, target=path).replace(b"Connection: close\r\n", b"")
+    answer = raw_exchange(gateway.port, request + b"x\r\n0\r\n\r\n" + hidden)
+    assert answer.status == 400 and answer.raw.count(b"HTTP/1.1 ") == 1
 
 
 def test_extensions_and_trailers_of_chunks_stay_behind(gateway, key, simulator):

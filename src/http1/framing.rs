@@ -2,7 +2,7 @@
 //! short.
 //! <https://www.rfc-editor.org/rfc/rfc9112.html#section-6.3>
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 
 /// A chunk-size line longer than this, extensions included, is refused.
 const MAX_CHUNK_LINE_BYTES: usize = 1024;
@@ -29,6 +29,8 @@ pub enum BodyFraming {
     Trailers {
         /// Bytes of the line that is not over yet.
         line: usize,
+        /// The last one of them.
+        last: u8,
         /// Bytes of all lines.
         all: usize,
     },
@@ -36,6 +38,8 @@ pub enum BodyFraming {
     UntilClose,
     /// Nothing follows.
     Ended,
+    /// What came was no body: what follows cannot be told from it.
+    Broken,
 }
 
 impl BodyFraming {
@@ -60,9 +64,18 @@ impl BodyFraming {
     /// # Errors
     /// What was received is no body of this kind.
     pub fn take_data(&mut self, received: &mut Bytes) -> Result<Option<Bytes>, Malformed> {
+        let taken = self.take(received);
+        if taken.is_err() {
+            *self = Self::Broken;
+        }
+        taken
+    }
+
+    fn take(&mut self, received: &mut Bytes) -> Result<Option<Bytes>, Malformed> {
         while !received.is_empty() {
             match self {
                 Self::Ended | Self::Sized(0) => return Ok(None),
+                Self::Broken => return Err(Malformed("what follows a malformed body")),
                 Self::UntilClose => return Ok(Some(std::mem::take(received))),
                 Self::Sized(left) => return Ok(Some(up_to(left, received))),
                 Self::ChunkData(left) => {
@@ -95,7 +108,7 @@ impl BodyFraming {
         }
         if end.is_some() {
             *self = match chunk_size(if is_whole_at_once { &now } else { line })? {
-                0 => Self::Trailers { line: 0, all: 0 },
+                0 => Self::Trailers { line: 0, last: 0, all: 0 },
                 size => Self::ChunkData(size),
             };
         }
@@ -107,7 +120,7 @@ impl BodyFraming {
         if b"\r\n".get(*seen) != received.first() {
             return Err(Malformed("a chunk longer than its size"));
         }
-        received.advance(1);
+        drop(received.split_to(1));
         *seen += 1;
         if *seen == 2 {
             *self = Self::chunked();
@@ -116,17 +129,25 @@ impl BodyFraming {
     }
 
     fn read_trailers(&mut self, received: &mut Bytes) -> Result<(), Malformed> {
-        let Self::Trailers { line, all } = self else { return Ok(()) };
+        let Self::Trailers { line, last, all } = self else { return Ok(()) };
         let end = memchr::memchr(b'\n', received);
-        let taken = end.map_or(received.len(), |at| at + 1);
-        *all += taken;
+        let now = received.split_to(end.map_or(received.len(), |at| at + 1));
+        *all += now.len();
         if *all > MAX_TRAILER_BYTES {
             return Err(Malformed("trailers too long"));
         }
-        // An empty line is `\r\n`; a lone `\n` is taken for one, too.
-        let is_last_line = end.is_some_and(|at| *line + at <= 1);
-        *line = if end.is_some() { 0 } else { *line + taken };
-        received.advance(taken);
+        let Some(at) = end else {
+            *line += now.len();
+            *last = now.last().copied().unwrap_or(*last);
+            return Ok(());
+        };
+        let before = at.checked_sub(1).and_then(|before| now.get(before)).copied().unwrap_or(*last);
+        if before != b'\r' {
+            return Err(Malformed("a trailer that ends with a lone line feed"));
+        }
+        // An empty line is `\r\n`.
+        let is_last_line = *line + at == 1;
+        (*line, *last) = (0, 0);
         if is_last_line {
             *self = Self::Ended;
         }
@@ -145,9 +166,15 @@ fn up_to(left: &mut u64, received: &mut Bytes) -> Bytes {
 fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
     let malformed = Malformed("chunk size");
     let Some(line) = line.strip_suffix(b"\r\n") else { return Err(malformed) };
-    let digits = line.split(|byte| matches!(byte, b';' | b' ' | b'\t')).next().unwrap_or_default();
-    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
-    let Some(digits) = std::str::from_utf8(digits).ok().filter(|_| is_number) else { return Err(malformed) };
+    let length = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let (digits, extension) = line.split_at_checked(length).unwrap_or((line, &[]));
+    let spaces = extension.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let extension = extension.get(spaces..).unwrap_or_default();
+    let is_extension = extension.is_empty() || extension.starts_with(b";");
+    let is_text = extension.iter().all(|byte| *byte == b'\t' || !byte.is_ascii_control());
+    let Some(digits) = std::str::from_utf8(digits).ok().filter(|_| is_extension && is_text) else {
+        return Err(malformed);
+    };
     u64::from_str_radix(digits, 16).map_err(|_| malformed)
 }
 
@@ -210,10 +237,30 @@ mod tests {
         for body in
             ["x\r\n", "\r\n", "+5\r\nhello\r\n", "-1\r\n", "5\nhello", "fffffffffffffffff\r\n", "1\r\nab\r\n"]
                 .into_iter()
+                .chain(["5 12\r\nhello\r\n", "5;a\rb\r\n", "5\r;a\r\n", "5;\x0b\r\n"])
+                .chain(["0\r\n\n", "0\r\nx\n", "0\r\na: b\n\r\n", "0\r\na: b\r\n\n"])
                 .chain([long.as_str(), trailers.as_str()])
         {
-            assert!(read(BodyFraming::chunked(), &[body.as_bytes()]).is_err(), "{body:.20}");
+            assert!(read(BodyFraming::chunked(), &[body.as_bytes()]).is_err(), "{body:.20?}");
+            let pieces: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
+            assert!(read(BodyFraming::chunked(), &pieces).is_err(), "{body:.20?} byte by byte");
         }
+        for body in ["5 ;a=b\r\nhello\r\n0\r\n\r\n", "05\t\r\nhello\r\n00\r\na: b\r\n\r\n"] {
+            assert!(read(BodyFraming::chunked(), &[body.as_bytes()]).unwrap().1.has_ended(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn after_what_is_no_chunk_nothing_is_a_body_any_more() {
+        let mut framing = BodyFraming::chunked();
+        let mut received = Bytes::from_static(b"x\r\n0\r\n\r\n");
+        while !received.is_empty() {
+            assert!(framing.take_data(&mut received).is_err());
+            if framing == BodyFraming::Broken {
+                break;
+            }
+        }
+        assert!(framing.take_data(&mut received).is_err() && !framing.has_ended());
     }
 
     proptest! {
@@ -234,7 +281,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             let _ = read(BodyFraming::chunked(), &[&bytes]);
-            let _ = read(BodyFraming::Trailers { line: 0, all: 0 }, &[&bytes]);
+            let _ = read(BodyFraming::Trailers { line: 0, last: 0, all: 0 }, &[&bytes]);
         }
     }
 }

@@ -43,7 +43,11 @@ pub(super) async fn exchange(
         let mut failure = None;
         if !is_sent {
             match poll_send(connection, &mut outgoing, cx) {
-                Poll::Ready(Ok(())) => is_sent = true,
+                Poll::Ready(Ok(())) => {
+                    is_sent = true;
+                    // Nothing of it is held while the answer is waited for.
+                    outgoing = Bytes::new().chain(Bytes::new());
+                }
                 Poll::Ready(Err(error)) => failure = Some(error),
                 Poll::Pending => {}
             }
@@ -91,7 +95,7 @@ impl Incoming {
             if let Some((start, length)) =
                 heads::read_response(&received, self.request_was_head).map_err(invalid)?
             {
-                received.advance(length);
+                drop(received.split_to(length));
                 return Poll::Ready(Ok((start, received)));
             }
             if self.gathered.is_empty() {

@@ -63,7 +63,8 @@ pub(super) fn read_response(
         let parsed = parser.parse_response_with_uninit_headers(&mut response, rest, &mut headers);
         let parsed = parsed.map_err(|_| Malformed("head"))?;
         let httparse::Status::Complete(length) = parsed else {
-            return if rest.len() > MAX_HEAD_BYTES { Err(Malformed("head too large")) } else { Ok(None) };
+            // Informational heads count, too: there may be any number of them.
+            return if received.len() > MAX_HEAD_BYTES { Err(Malformed("head too large")) } else { Ok(None) };
         };
         let status = StatusCode::from_u16(response.code.unwrap_or_default());
         let status = status.map_err(|_| Malformed("status"))?;

@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use super::http1::Http1;
 use super::http2::Http2;
 use super::preface::{self, Spoken};
-use super::socket::Abort;
+use super::socket::Abrupt;
 use super::tls::Certificate;
 use super::{HEAD_TIMEOUT, Shared, socket};
 
@@ -44,7 +44,7 @@ where
     /// that requests wake nobody else.
     async fn serve_http1<T>(&self, stream: T, peer: Option<SocketAddr>)
     where
-        T: AsyncRead + AsyncWrite + Abort + Unpin + 'static,
+        T: AsyncRead + AsyncWrite + Abrupt + Unpin + 'static,
     {
         let mut serving = actix_rt::spawn(Rc::clone(&self.http1).serve(stream, peer));
         tokio::select! {

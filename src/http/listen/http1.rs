@@ -22,7 +22,7 @@ use actix_service::Service;
 use bytes::Buf as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::socket::Abort;
+use super::socket::Abrupt;
 use super::{HEAD_TIMEOUT, Shared};
 use crate::http1::{BodyFraming, ReadBuffer};
 use crate::timers::Timers;
@@ -90,17 +90,17 @@ where
     /// It ended otherwise than HTTP/1.1 lets one end.
     pub(super) async fn serve<T>(self: Rc<Self>, stream: T, peer: Option<SocketAddr>) -> io::Result<()>
     where
-        T: AsyncRead + AsyncWrite + Abort + Unpin + 'static,
+        T: AsyncRead + AsyncWrite + Abrupt + Unpin + 'static,
     {
         let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(&self.incoming))));
         let coming = pin!(self.stopping.notified());
         let mut stop = Stop::new(coming);
-        let mut patience = HEAD_TIMEOUT.min(self.keep_alive);
+        let mut patience = HEAD_TIMEOUT;
         loop {
             let (mut request, asked) = match self.next(&wire, &mut stop, patience).await? {
                 Next::Request(request, asked) => (request, asked),
                 Next::Refused(refused) => return self.refuse(&wire, refused).await,
-                Next::Nothing => return self.close(&wire).await,
+                Next::Nothing => return self.close(&wire, false).await,
             };
             request.head_mut().peer_addr = peer;
             let keeps_alive = match self.app.call(request).await {
@@ -108,7 +108,8 @@ where
                 Err(error) => self.answer(&wire, Response::from(error), &asked, &mut stop).await?,
             };
             if !keeps_alive {
-                return self.close(&wire).await;
+                // Who asked to close sends nothing more; others may have sent a next request already.
+                return self.close(&wire, asked.keeps_alive).await;
             }
             patience = self.keep_alive;
         }
@@ -122,7 +123,7 @@ where
         patience: Duration,
     ) -> io::Result<Next>
     where
-        T: AsyncRead + AsyncWrite + Abort + Unpin + 'static,
+        T: AsyncRead + AsyncWrite + Abrupt + Unpin + 'static,
     {
         let begun = poll_fn(|cx| {
             let mut wire = wire.borrow_mut();
@@ -139,6 +140,7 @@ where
         if let Some(next) = head_of(wire) {
             return Ok(next);
         }
+        wire.borrow_mut().keep_part_of_head();
         let rest = async {
             loop {
                 if !poll_fn(|cx| wire.borrow_mut().poll_more(cx)).await? {
@@ -162,26 +164,33 @@ where
         stop: &mut Stop<impl Future<Output = ()> + Unpin>,
     ) -> io::Result<bool>
     where
-        T: AsyncRead + AsyncWrite + Abort + Unpin,
+        T: AsyncRead + AsyncWrite + Abrupt + Unpin,
         C: MessageBody,
     {
         let (head, body) = response.into_parts();
         let is_stopping = poll_fn(|cx| Poll::Ready(stop.has_come(cx))).await;
-        let may_keep = asked.keeps_alive && !is_stopping && wire.borrow_mut().skip_upload();
+        let may_wait = !is_stopping && !self.keep_alive.is_zero();
+        let may_keep = asked.keeps_alive && may_wait && wire.borrow_mut().skip_upload();
         let mut bytes = self.outgoing.take();
         bytes.clear();
         bytes.reserve(USUAL_ANSWER_BYTES);
+        bytes.extend_from_slice(wire.borrow_mut().take_half_said());
         let date = self.date.now();
         let (encoding, keeps_alive) =
             write_response(&mut bytes, head.head(), body.size(), asked, may_keep, &date);
         drop(head);
         let body = pin!(body);
         let mut answering = Answering::new(bytes, encoding, body, &self.outgoing);
-        let answered = poll_fn(|cx| answering.poll(wire, cx)).await;
-        if answered.is_err() && encoding == Encoding::UntilClose {
-            wire.borrow().abort();
+        // Until it is whole, no end of the connection may look as if it were: also where this task is dropped.
+        let ends_with_connection = encoding == Encoding::UntilClose;
+        if ends_with_connection {
+            wire.borrow().set_abrupt(true);
         }
-        answered.map(|()| keeps_alive)
+        poll_fn(|cx| answering.poll(wire, cx)).await?;
+        if ends_with_connection {
+            wire.borrow().set_abrupt(false);
+        }
+        Ok(keeps_alive)
     }
 
     /// What cannot be served has no request, so no handler says so.
@@ -195,19 +204,17 @@ where
         let date = self.date.now();
         let mut bytes = head.as_bytes().chain(&b"date: "[..]).chain(&date[..]).chain(&b"\r\n\r\n"[..]);
         poll_fn(|cx| wire.borrow_mut().poll_send(&mut bytes, cx)).await?;
-        wire.borrow_mut().upload = BodyFraming::UntilClose;
-        self.close(wire).await
+        self.close(wire, true).await
     }
 
-    /// Ends the connection after an answer. Where the client may still send, it is read for a while: what was sent shall
-    /// arrive.
-    async fn close<T>(&self, wire: &RefCell<Wire<T>>) -> io::Result<()>
+    /// Ends the connection. Where the client may still send, it is read for a while: what was sent shall arrive.
+    async fn close<T>(&self, wire: &RefCell<Wire<T>>, may_still_send: bool) -> io::Result<()>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let closing = async {
             poll_fn(|cx| wire.borrow_mut().poll_shutdown(cx)).await?;
-            if !wire.borrow().upload.has_ended() {
+            if may_still_send || !wire.borrow().upload.has_ended() {
                 poll_fn(|cx| wire.borrow_mut().poll_discard(cx)).await;
             }
             Ok(())
@@ -219,7 +226,7 @@ where
 /// The request at the front of what came, if its head is whole; its body comes through the wire.
 fn head_of<T>(wire: &Rc<RefCell<Wire<T>>>) -> Option<Next>
 where
-    T: AsyncRead + AsyncWrite + Abort + Unpin + 'static,
+    T: AsyncRead + AsyncWrite + Abrupt + Unpin + 'static,
 {
     let mut open = wire.borrow_mut();
     let mut request = Request::new();
@@ -228,13 +235,13 @@ where
         Ok(Some(read)) => read,
         Err(refused) => return Some(Next::Refused(refused)),
     };
-    open.received.advance(length);
     let framing = std::mem::replace(&mut asked.framing, BodyFraming::Ended);
-    if !framing.has_ended() {
-        let upload: BoxedPayloadStream = Box::pin(Upload(Rc::clone(wire)));
+    let has_body = !framing.has_ended();
+    let number = open.begin_upload(length, framing, asked.expects_continue);
+    if has_body {
+        let upload: BoxedPayloadStream = Box::pin(Upload { wire: Rc::clone(wire), request: number });
         request = request.replace_payload(Payload::from(upload)).0;
     }
-    open.begin_upload(framing, asked.expects_continue);
     Some(Next::Request(request, asked))
 }
 

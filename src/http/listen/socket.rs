@@ -6,23 +6,24 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 /// A connection whose end can be told from a clean one.
-pub(super) trait Abort {
-    /// Has the other side see that the connection broke (RST), where its plain end would say that all was sent. What it
-    /// has not taken yet is lost.
-    fn abort(&self);
+pub(super) trait Abrupt {
+    /// Whether the other side is to see that the connection broke (RST), however it ends, where its plain end would say
+    /// that all was sent. What it has not taken by then is lost.
+    fn set_abrupt(&self, is_abrupt: bool);
 }
 
-impl Abort for TcpStream {
-    fn abort(&self) {
-        if let Err(error) = self.set_zero_linger() {
-            log::debug!("a client's connection cannot be broken off: {error}");
+impl Abrupt for TcpStream {
+    fn set_abrupt(&self, is_abrupt: bool) {
+        let linger = is_abrupt.then_some(Duration::ZERO);
+        if let Err(error) = rustix::net::sockopt::set_socket_linger(self, linger) {
+            log::debug!("how a client's connection ends cannot be set: {error}");
         }
     }
 }
 
-impl Abort for TlsStream<TcpStream> {
-    fn abort(&self) {
-        self.get_ref().0.abort();
+impl Abrupt for TlsStream<TcpStream> {
+    fn set_abrupt(&self, is_abrupt: bool) {
+        self.get_ref().0.set_abrupt(is_abrupt);
     }
 }
 

@@ -25,6 +25,9 @@ pub(super) struct Body {
     held: BufferedBytes,
 }
 
+/// A body up to this size is copied out of the buffer it was read into.
+const COPIED_BYTES: usize = 16 * 1024;
+
 /// What goes to AWS: bytes and their hash.
 pub(super) type Sent = (Bytes, Arc<str>);
 
@@ -101,13 +104,13 @@ async fn collect(
         }
         held.take(chunk.len()).map_err(is_full)?;
         hash.update(&chunk);
-        // Most bodies come in one piece, which is passed on as it is.
+        // Most bodies come in one piece. A small one is a part of a buffer that would be held with it.
         if length == chunk.len() {
-            first = chunk;
+            first = if chunk.len() <= COPIED_BYTES { Bytes::copy_from_slice(&chunk) } else { chunk };
         } else {
             if gathered.is_empty() {
                 gathered.reserve(declared.unwrap_or(2 * length).min(limit));
-                gathered.extend_from_slice(&first);
+                gathered.extend_from_slice(&std::mem::take(&mut first));
             }
             gathered.extend_from_slice(&chunk);
         }

@@ -26,6 +26,8 @@ pub(super) struct Answering<'a, B> {
     gathered: Vec<u8>,
     /// Sent of what is gathered.
     sent: usize,
+    /// Whether something was sent that the connection may still hold: TLS does.
+    is_unflushed: bool,
     /// A large chunk, behind what is gathered.
     large: Bytes,
     /// Whether the line break after a large chunk is still to be sent.
@@ -51,6 +53,7 @@ impl<'a, B: MessageBody> Answering<'a, B> {
         Self {
             gathered,
             sent: 0,
+            is_unflushed: false,
             large: Bytes::new(),
             owes_line_break: false,
             encoding,
@@ -164,15 +167,17 @@ impl<'a, B: MessageBody> Answering<'a, B> {
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        if self.gathered.is_empty() && self.large.is_empty() {
+        if self.gathered.is_empty() && self.large.is_empty() && !self.is_unflushed {
             return Poll::Ready(Ok(()));
         }
+        self.is_unflushed = true;
         let gathered = self.gathered.get(self.sent..).unwrap_or_default();
         let length = gathered.len();
         let mut outgoing = gathered.chain(&mut self.large);
         let polled = wire.poll_send(&mut outgoing, cx);
         self.sent += length - outgoing.first_ref().len();
         ready!(polled)?;
+        self.is_unflushed = false;
         self.sent = 0;
         self.gathered.clear();
         self.spare.replace(std::mem::take(&mut self.gathered));
@@ -182,4 +187,91 @@ impl<'a, B: MessageBody> Answering<'a, B> {
 
 fn broke_off(reason: impl Display) -> io::Error {
     io::Error::other(format!("the answer broke off: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::pin::pin;
+    use std::rc::Rc;
+
+    use actix_http::body::BodyStream;
+    use futures_util::{stream, task::noop_waker_ref};
+    use tokio::io::ReadBuf;
+
+    use super::*;
+
+    /// Takes all that is written, and passes it on only when it may: as TLS does whose connection takes nothing.
+    #[derive(Clone, Default)]
+    struct Holding {
+        held: Rc<Cell<usize>>,
+        passed_on: Rc<Cell<usize>>,
+        may_pass: Rc<Cell<bool>>,
+    }
+
+    impl AsyncWrite for Holding {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.held.set(self.held.get() + bytes.len());
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if !self.may_pass.get() {
+                return Poll::Pending;
+            }
+            self.passed_on.set(self.held.get());
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncRead for Holding {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn an_answer_is_sent_when_the_connection_has_passed_it_on() {
+        for length in [1, COPIED_CHUNK_BYTES, COPIED_CHUNK_BYTES + 1] {
+            let connection = Holding::default();
+            let wire = RefCell::new(Wire::new(connection.clone(), Rc::default()));
+            let chunk = Bytes::from(vec![b'x'; length]);
+            let body = pin!(BodyStream::new(stream::iter([Ok::<_, io::Error>(chunk)])));
+            let spare = RefCell::default();
+            let mut answering = Answering::new(Vec::new(), Encoding::Sized(length as u64), body, &spare);
+            let mut cx = Context::from_waker(noop_waker_ref());
+            for _ in 0..3 {
+                assert!(answering.poll(&wire, &mut cx).is_pending(), "{length}");
+            }
+            connection.may_pass.set(true);
+            assert!(matches!(answering.poll(&wire, &mut cx), Poll::Ready(Ok(()))));
+            assert_eq!(connection.passed_on.get(), length);
+        }
+    }
+
+    #[test]
+    fn chunks_are_framed_whatever_their_size_and_a_body_that_breaks_ends_nothing() {
+        let chunks = [3, COPIED_CHUNK_BYTES + 1, 1];
+        let framing: usize = chunks.iter().map(|length| format!("{length:x}").len() + 4).sum();
+        let data: usize = chunks.iter().sum();
+        for (is_broken, tail) in [(false, "0\r\n\r\n".len()), (true, 0)] {
+            let connection = Holding { may_pass: Rc::new(Cell::new(true)), ..Holding::default() };
+            let wire = RefCell::new(Wire::new(connection.clone(), Rc::default()));
+            let whole = chunks.map(|length| Ok(Bytes::from(vec![b'x'; length])));
+            let end = is_broken.then(|| Err(io::Error::other("broken")));
+            let body = pin!(BodyStream::new(stream::iter(whole.into_iter().chain(end))));
+            let spare = RefCell::default();
+            let mut answering = Answering::new(Vec::new(), Encoding::Chunked, body, &spare);
+            let polled = answering.poll(&wire, &mut Context::from_waker(noop_waker_ref()));
+            assert!(
+                matches!(polled, Poll::Ready(Ok(())) if !is_broken)
+                    || matches!(polled, Poll::Ready(Err(_)) if is_broken)
+            );
+            assert_eq!(connection.passed_on.get(), data + framing + tail);
+        }
+    }
 }

@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::super::socket::Abort;
+use super::super::socket::Abrupt;
 use crate::http1::{BodyFraming, ReadBuffer, poll_send};
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -28,17 +28,43 @@ pub(super) struct Wire<T> {
     pub(super) upload: BodyFraming,
     /// What is still to be said before the client sends its body.
     unsaid: &'static [u8],
+    /// Whether all of it was said, and the connection may still hold some.
+    is_unflushed: bool,
+    /// Which request of the connection this is: the body of an earlier one can no longer be read.
+    request: u64,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
     pub(super) fn new(stream: T, buffer: Rc<ReadBuffer>) -> Self {
-        Self { stream, buffer, received: Bytes::new(), upload: BodyFraming::Ended, unsaid: b"" }
+        Self {
+            stream,
+            buffer,
+            received: Bytes::new(),
+            upload: BodyFraming::Ended,
+            unsaid: b"",
+            is_unflushed: false,
+            request: 0,
+        }
     }
 
-    /// A request's head was read: its body may follow.
-    pub(super) fn begin_upload(&mut self, framing: BodyFraming, expects_continue: bool) {
+    /// A request's head, of so many bytes, was read: its body may follow. Returns the request's number.
+    pub(super) fn begin_upload(&mut self, head: usize, framing: BodyFraming, expects_continue: bool) -> u64 {
+        drop(self.received.split_to(head.min(self.received.len())));
         self.upload = framing;
         self.unsaid = if expects_continue { CONTINUE } else { b"" };
+        self.request += 1;
+        self.request
+    }
+
+    /// What must be sent before an answer: the rest of what was said in part. Nobody waits for what was not begun.
+    pub(super) fn take_half_said(&mut self) -> &'static [u8] {
+        let unsaid = std::mem::take(&mut self.unsaid);
+        if unsaid.len() < CONTINUE.len() { unsaid } else { b"" }
+    }
+
+    /// Keeps what came of a head in memory of its own: it may be long until the rest comes.
+    pub(super) fn keep_part_of_head(&mut self) {
+        self.received = Bytes::copy_from_slice(&self.received);
     }
 
     /// More of what the client sends, behind what came before; `false` at its end.
@@ -80,12 +106,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
         poll_send(&mut self.stream, outgoing, cx)
     }
 
-    /// Has the end of the connection be seen as none.
-    pub(super) fn abort(&self)
+    /// How the end of the connection is seen from now on, whatever ends it.
+    pub(super) fn set_abrupt(&self, is_abrupt: bool)
     where
-        T: Abort,
+        T: Abrupt,
     {
-        self.stream.abort();
+        self.stream.set_abrupt(is_abrupt);
     }
 
     /// Says that nothing more is sent.
@@ -112,11 +138,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            if !self.unsaid.is_empty() {
+            if !self.unsaid.is_empty() || self.is_unflushed {
+                self.is_unflushed = true;
                 let mut unsaid = self.unsaid;
                 let said = self.poll_send(&mut unsaid, cx);
                 self.unsaid = unsaid;
                 ready!(said)?;
+                self.is_unflushed = false;
             }
             if !ready!(self.poll_more(cx))? {
                 let text = "the connection ended before the request did";
@@ -128,12 +156,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
 
 /// The body of a request, as the handlers read it.
 #[derive(Debug)]
-pub(super) struct Upload<T>(pub(super) Rc<RefCell<Wire<T>>>);
+pub(super) struct Upload<T> {
+    pub(super) wire: Rc<RefCell<Wire<T>>>,
+    /// The number of its request.
+    pub(super) request: u64,
+}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Upload<T> {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.borrow_mut().poll_upload(cx).map_err(PayloadError::Io)
+        let mut wire = self.wire.borrow_mut();
+        if wire.request != self.request {
+            return Poll::Ready(Some(Err(PayloadError::Incomplete(None))));
+        }
+        wire.poll_upload(cx).map_err(PayloadError::Io)
     }
 }
