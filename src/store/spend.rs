@@ -1,6 +1,7 @@
 //! Spend as it is kept: one row a request, and sums per day that move with them.
 
 mod copy_batch;
+mod id_range;
 mod insert_sqlite;
 mod logs;
 mod new_row;
