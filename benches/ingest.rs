@@ -107,7 +107,7 @@ fn sink(store: Store) -> SpendSink {
     Arc::new(move |events| {
         let store = store.clone();
         Box::pin(async move {
-            let inserted = store.insert_spend(&events).await;
+            let inserted = store.ship_spend(events).await;
             Ok(inserted.map_err(|error| ShipError::Unavailable(error.to_string()))?.inserted as u64)
         })
     })

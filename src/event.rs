@@ -1,8 +1,13 @@
 //! What is written down of a request: its beginning before anything goes to AWS, its end before the client
 //! has the whole answer.
 
+mod packed;
+mod view;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::packed::{PackedBegun, PackedEnded, PackedEvent};
+pub use self::view::{AttemptView, BegunView, EndedView, EventView, PriceView};
 use crate::domain::{EventId, KeyHash, NanoUsd, Service, UnixMicros};
 pub use crate::pricing::CostBasis;
 use crate::pricing::Price;

@@ -22,8 +22,9 @@ use tokio::time::Instant;
 
 use self::batch::Batcher;
 use self::state::Counters;
-use crate::event::SpendEvent;
+use crate::event::PackedEvent;
 use crate::journal::{Entry, Journal, JournalFull, JournalPermit, JournalReader, Record, SegmentId};
+use crate::priority;
 
 pub use self::options::{BatchOptions, LedgerOptions};
 pub use self::sink::{ShipError, SpendSink};
@@ -57,6 +58,7 @@ impl LedgerHandle {
     /// When the journal's directory cannot be listed.
     pub fn start(journal: Journal, sink: SpendSink, options: LedgerOptions) -> io::Result<Self> {
         let arbiter = actix::Arbiter::new().handle();
+        arbiter.spawn_fn(priority::stand_behind_requests);
         Self::start_on(&arbiter, journal, sink, options)
     }
 
@@ -252,8 +254,7 @@ impl SpendLedger {
         let counters = &self.life.0;
         counters.unreadable_bytes.fetch_add(reading.unreadable_bytes, Ordering::Relaxed);
         for entry in reading.entries {
-            if let Entry::Record(segment, record) = &entry
-                && matches!(**record, Record::Ended(_))
+            if let Entry::Record(segment, Record::Ended(_)) = &entry
                 && self.journal.is_own(*segment)
             {
                 counters.ended_read.fetch_add(1, Ordering::Relaxed);
@@ -261,7 +262,10 @@ impl SpendLedger {
             if let Some((segment, ended)) = self.batcher.take_in(entry) {
                 counters.orphaned.fetch_add(1, Ordering::Relaxed);
                 if counters.unreadable_bytes.load(Ordering::Relaxed) > 0 {
-                    log::error!("event {} has an end but no beginning; segment {segment} is kept", ended.id);
+                    log::error!(
+                        "event {} has an end but no beginning; segment {segment} is kept",
+                        ended.id()
+                    );
                     self.batcher.mark_damaged(segment);
                 }
             }
@@ -276,7 +280,7 @@ impl SpendLedger {
         }
     }
 
-    fn ship(&mut self, batch: Arc<Vec<SpendEvent>>, ctx: &mut Context<Self>) {
+    fn ship(&mut self, batch: Arc<Vec<PackedEvent>>, ctx: &mut Context<Self>) {
         let count = batch.len() as u64;
         let shipping = tokio::time::timeout(self.options.ship_timeout, (self.sink)(batch));
         let shipped = shipping.into_actor(self).map(move |result, ledger, ctx| {
@@ -307,8 +311,9 @@ impl SpendLedger {
     fn set_rejected_aside(&mut self) {
         let (mut lines, mut count) = (String::new(), 0);
         for (event, reason) in self.batcher.rejected() {
-            let SpendEvent { begun, ended } = event;
-            log::error!("event {} is refused by the store and set aside: {reason}", begun.id);
+            log::error!("event {} is refused by the store and set aside: {reason}", event.id());
+            let event = event.view().map(|event| event.to_event());
+            let (begun, ended) = event.map(|event| (event.begun, event.ended)).unzip();
             let line = serde_json::json!({ "reason": reason, "begun": begun, "ended": ended });
             lines.push_str(&format!("{line}\n"));
             count += 1;

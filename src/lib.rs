@@ -49,6 +49,8 @@ pub mod config;
 
 pub mod domain;
 
+pub mod priority;
+
 pub mod timers;
 
 pub mod simulator;

@@ -11,6 +11,7 @@ mod migration;
 mod postgres;
 mod responses;
 mod schema;
+mod shipping;
 pub mod spend;
 mod sqlite;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use self::limit_set::LimitSet;
 use self::postgres::PostgresPools;
 pub use self::postgres::url::DatabaseUrlError;
 pub use self::responses::ResponseOwner;
+use self::shipping::ShippingThread;
 pub use self::spend::{InsertedSpend, SpendFilter};
 use self::sqlite::SqlitePools;
 use crate::config::DatabaseConfig;
@@ -44,6 +46,7 @@ const WAIT_FOR_ANSWER: Duration = Duration::from_secs(30);
 pub struct Store {
     backend: Backend,
     runtime: Handle,
+    shipping: ShippingThread,
 }
 
 /// The two databases. diesel has no connection that is either, so each call says what it does once and
@@ -125,7 +128,8 @@ impl Store {
             }
             None => Backend::Sqlite(SqlitePools::open(data_dir)?),
         };
-        Ok(Self { backend, runtime })
+        let shipping = ShippingThread::start().map_err(|error| StoreError::Failed(error.to_string()))?;
+        Ok(Self { backend, runtime, shipping })
     }
 
     /// Runs the migrations that are pending and names them. Safe when several instances start at once.

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use bedgate::domain::{Region, Service, UnixMicros};
-use bedgate::event::SpendEvent;
+use bedgate::event::{PackedEvent, SpendEvent};
 use bedgate::journal::{DataDir, Journal, JournalOptions};
 use bedgate::operation::{self, RequestLine};
 use bedgate::pricing::{PriceBook, PriceQuery};
@@ -203,9 +203,9 @@ fn journal_append_and_read() -> Box<dyn FnMut()> {
 }
 
 fn batch_encoded() -> Box<dyn FnMut()> {
-    let whole = |(begun, ended)| SpendEvent { begun, ended };
-    let batch: Vec<SpendEvent> = (0..100).map(|number| whole(events::usual(number))).collect();
+    let packed = |(begun, ended)| PackedEvent::from(&SpendEvent { begun, ended });
+    let batch: Vec<PackedEvent> = (0..100).map(|number| packed(events::usual(number))).collect();
     Box::new(move || {
-        assert!(black_box(CopyBatch::of_events(black_box(&batch))).bytes() > 0);
+        assert!(black_box(CopyBatch::of_events(black_box(&batch)).unwrap()).bytes() > 0);
     })
 }

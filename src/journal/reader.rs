@@ -14,7 +14,7 @@ use super::segment::{SegmentId, WriterId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// A record of a segment.
-    Record(SegmentId, Box<Record>),
+    Record(SegmentId, Record),
     /// All of the segment was handed out and nothing will follow; what could not be read of it is told here.
     SegmentFinished {
         /// The segment.

@@ -3,10 +3,9 @@
 use std::io;
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::clip;
-use crate::event::{Begun, Ended};
+use crate::event::{Begun, Ended, PackedBegun, PackedEnded};
 
 /// First bytes of every segment.
 pub(super) const MAGIC: [u8; 8] = *b"bedgate\n";
@@ -29,9 +28,9 @@ const KIND_ENDED: u8 = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A request is about to go to AWS.
-    Begun(Begun),
+    Begun(PackedBegun),
     /// Its answer is about to be whole.
-    Ended(Ended),
+    Ended(PackedEnded),
 }
 
 /// The first bytes of a segment.
@@ -106,7 +105,7 @@ fn checksum(salt: u32, length: [u8; 4], kind: u8, payload: &[u8]) -> u32 {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// A record of that many bytes.
-    Record(Box<Record>, usize),
+    Record(Record, usize),
     /// The beginning of one, perhaps; or nothing.
     Incomplete,
     /// So many bytes that are no record. A record may follow; if `is_followed`, one does.
@@ -135,7 +134,7 @@ fn resynchronise(salt: u32, bytes: &[u8], is_end: bool) -> Step {
 }
 
 enum Front {
-    Record(Box<Record>, usize),
+    Record(Record, usize),
     /// Could be a record if more bytes followed.
     Short,
     Bad,
@@ -157,15 +156,10 @@ fn front(salt: u32, bytes: &[u8]) -> Front {
         return Front::Bad;
     }
     let record = match *kind {
-        KIND_BEGUN => decode(payload).map(Record::Begun),
-        _ => decode(payload).map(Record::Ended),
+        KIND_BEGUN => PackedBegun::read(payload).map(Record::Begun),
+        _ => PackedEnded::read(payload).map(Record::Ended),
     };
-    record.map_or(Front::Bad, |record| Front::Record(Box::new(record), FRAME_BYTES + payload_bytes))
-}
-
-fn decode<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
-    let (value, rest) = postcard::take_from_bytes(payload).ok()?;
-    rest.is_empty().then_some(value)
+    record.map_or(Front::Bad, |record| Front::Record(record, FRAME_BYTES + payload_bytes))
 }
 
 #[cfg(test)]
@@ -290,10 +284,10 @@ mod tests {
             let (begun, ended) = samples::usual(number);
             encode_begun(&mut buffer, SALT, &begun).unwrap();
             bytes.extend_from_slice(&buffer);
-            ends.push((bytes.len(), Record::Begun(begun)));
+            ends.push((bytes.len(), Record::Begun((&begun).into())));
             encode_ended(&mut buffer, SALT, &ended).unwrap();
             bytes.extend_from_slice(&buffer);
-            ends.push((bytes.len(), Record::Ended(ended)));
+            ends.push((bytes.len(), Record::Ended((&ended).into())));
         }
         (bytes, ends)
     }
@@ -303,7 +297,7 @@ mod tests {
         loop {
             let read = match step(SALT, bytes, true) {
                 Step::Record(record, length) => {
-                    records.push(*record);
+                    records.push(record);
                     length
                 }
                 Step::Incomplete => return (records, unreadable),

@@ -19,14 +19,14 @@ fn write(writer: &mut JournalWriter, numbers: std::ops::Range<u64>) -> Vec<Recor
         let (begun, ended) = samples::usual(number);
         writer.begin(&begun).unwrap();
         writer.end(&ended).unwrap();
-        [Record::Begun(begun), Record::Ended(ended)]
+        [Record::Begun((&begun).into()), Record::Ended((&ended).into())]
     };
     numbers.flat_map(write).collect()
 }
 
 fn records(reading: &Reading) -> Vec<Record> {
     let record = |entry: &Entry| match entry {
-        Entry::Record(_, record) => Some((**record).clone()),
+        Entry::Record(_, record) => Some(record.clone()),
         _ => None,
     };
     reading.entries.iter().filter_map(record).collect()
@@ -219,7 +219,7 @@ fn a_failed_write_leaves_no_trace() {
     assert!(writer.end(&ended).is_err());
     assert_eq!(std::fs::metadata(&segment).unwrap().len(), length);
     writer.end(&ended).unwrap();
-    assert_eq!(records(&reader.read(10)), [Record::Begun(begun), Record::Ended(ended)]);
+    assert_eq!(records(&reader.read(10)), [Record::Begun((&begun).into()), Record::Ended((&ended).into())]);
     assert_eq!(journal.ended_written(), 1);
 }
 

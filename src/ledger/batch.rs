@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{EventId, UnixMicros};
-use crate::event::{Begun, Ended, SpendEvent};
+use crate::event::{PackedBegun, PackedEnded, PackedEvent};
 use crate::journal::{Entry, Record, SegmentId, WriterId};
 use crate::ledger::options::BatchOptions;
 use crate::ledger::segments::{Places, SegmentBook};
@@ -43,13 +43,13 @@ pub(super) struct Rejected {
 
 #[derive(Debug)]
 struct Open {
-    begun: Begun,
+    begun: PackedBegun,
     segment: SegmentId,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Unshipped {
-    event: SpendEvent,
+    event: PackedEvent,
     places: Places,
 }
 
@@ -57,7 +57,7 @@ struct Unshipped {
 struct InFlight {
     /// Sent for the first time.
     is_first: bool,
-    events: Arc<Vec<SpendEvent>>,
+    events: Arc<Vec<PackedEvent>>,
     places: Vec<Places>,
 }
 
@@ -70,12 +70,10 @@ impl Batcher {
 
     /// Takes in what the journal gave. Returns an end whose beginning was not met: shipped before the last death of the
     /// process and removed with its segment, or unreadable.
-    pub(super) fn take_in(&mut self, entry: Entry) -> Option<(SegmentId, Ended)> {
+    pub(super) fn take_in(&mut self, entry: Entry) -> Option<(SegmentId, PackedEnded)> {
         match entry {
-            Entry::Record(segment, record) => match *record {
-                Record::Begun(begun) => self.begin(segment, begun),
-                Record::Ended(ended) => return self.end(segment, ended),
-            },
+            Entry::Record(segment, Record::Begun(begun)) => self.begin(segment, begun),
+            Entry::Record(segment, Record::Ended(ended)) => return self.end(segment, ended),
             Entry::SegmentFinished { segment, is_damaged } => {
                 self.segments.finish(segment, is_damaged);
             }
@@ -116,11 +114,16 @@ impl Batcher {
         let waiting = self.ready.iter().chain(self.again.iter().flatten());
         let refused = self.suspects.iter().chain(&self.rejected).map(|rejected| &rejected.unshipped);
         let in_flight = self.in_flight.iter().flat_map(|batch| batch.events.iter());
-        waiting.chain(refused).map(|unshipped| &unshipped.event).chain(in_flight).map(ended_at).min()
+        waiting
+            .chain(refused)
+            .map(|unshipped| &unshipped.event)
+            .chain(in_flight)
+            .map(PackedEvent::ended_at)
+            .min()
     }
 
     /// The next batch, if one is due: full, or `flush`; none while another is in flight or the store is given time.
-    pub(super) fn next_batch(&mut self, now: Duration, flush: bool) -> Option<Arc<Vec<SpendEvent>>> {
+    pub(super) fn next_batch(&mut self, now: Duration, flush: bool) -> Option<Arc<Vec<PackedEvent>>> {
         if self.in_flight.is_some() || now < self.not_before {
             return None;
         }
@@ -165,7 +168,7 @@ impl Batcher {
     }
 
     /// What must be set aside so that the rest can go on. Call [`Batcher::rejected_are_aside`] once they are.
-    pub(super) fn rejected(&self) -> impl Iterator<Item = (&SpendEvent, &str)> {
+    pub(super) fn rejected(&self) -> impl Iterator<Item = (&PackedEvent, &str)> {
         self.rejected.iter().map(|rejected| (&rejected.unshipped.event, rejected.reason.as_str()))
     }
 
@@ -186,29 +189,29 @@ impl Batcher {
         self.segments.take_done()
     }
 
-    fn begin(&mut self, segment: SegmentId, begun: Begun) {
+    fn begin(&mut self, segment: SegmentId, begun: PackedBegun) {
         self.segments.hold(segment);
-        let replaced = self.open.insert(begun.id, Open { begun, segment });
+        let replaced = self.open.insert(begun.id(), Open { begun, segment });
         if let Some(twin) = replaced {
             self.segments.release(Places { begun: twin.segment, ended: None });
         }
     }
 
-    fn end(&mut self, segment: SegmentId, ended: Ended) -> Option<(SegmentId, Ended)> {
-        let Some(open) = self.open.remove(&ended.id) else { return Some((segment, ended)) };
+    fn end(&mut self, segment: SegmentId, ended: PackedEnded) -> Option<(SegmentId, PackedEnded)> {
+        let Some(open) = self.open.remove(&ended.id()) else { return Some((segment, ended)) };
         self.segments.hold(segment);
         let places = Places { begun: open.segment, ended: Some(segment) };
-        self.ready.push_back(Unshipped { event: SpendEvent { begun: open.begun, ended }, places });
+        self.ready.push_back(Unshipped { event: PackedEvent::whole(open.begun, ended), places });
         None
     }
 
     fn interrupt(&mut self, writer: WriterId) {
         let is_left = |_: &EventId, open: &mut Open| open.segment.writer == writer;
         let mut left: Vec<Open> = self.open.extract_if(is_left).map(|(_, open)| open).collect();
-        left.sort_by_key(|open| open.begun.id);
+        left.sort_by_key(|open| open.begun.id());
         for Open { begun, segment } in left {
             let places = Places { begun: segment, ended: None };
-            self.ready.push_back(Unshipped { event: SpendEvent::interrupted(begun), places });
+            self.ready.push_back(Unshipped { event: PackedEvent::interrupted(begun), places });
         }
     }
 
@@ -246,11 +249,6 @@ impl InFlight {
         let events = Arc::unwrap_or_clone(self.events);
         events.into_iter().zip(self.places).map(|(event, places)| Unshipped { event, places }).collect()
     }
-}
-
-fn ended_at(event: &SpendEvent) -> UnixMicros {
-    let latency = i64::try_from(event.ended.latency_us).unwrap_or(i64::MAX);
-    UnixMicros(event.begun.started_at.0.saturating_add(latency))
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::event::SpendEvent;
+use crate::event::PackedEvent;
 
 /// Where events go: idempotent by event id, all of a batch or nothing. Returns how many were new.
 pub type SpendSink =
-    Arc<dyn Fn(Arc<Vec<SpendEvent>>) -> BoxFuture<'static, Result<u64, ShipError>> + Send + Sync>;
+    Arc<dyn Fn(Arc<Vec<PackedEvent>>) -> BoxFuture<'static, Result<u64, ShipError>> + Send + Sync>;
 
 /// Why the store did not take a batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

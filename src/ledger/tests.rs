@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use super::*;
 use crate::domain::EventId;
-use crate::event::Outcome;
+use crate::event::{Outcome, SpendEvent};
 use crate::journal::record::samples;
 use crate::journal::{DataDir, JournalOptions, JournalWriter};
 
@@ -34,7 +34,7 @@ impl Store {
         })
     }
 
-    async fn insert(&self, events: &[SpendEvent]) -> Result<u64, ShipError> {
+    async fn insert(&self, events: &[PackedEvent]) -> Result<u64, ShipError> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         tokio::task::yield_now().await;
         if self.hangs.load(Ordering::SeqCst) {
@@ -45,12 +45,12 @@ impl Store {
         if self.is_away.load(Ordering::SeqCst) || (is_flaky && call.is_multiple_of(3)) {
             return away;
         }
-        if events.iter().any(|event| self.poison.lock().unwrap().contains(&event.begun.id)) {
+        if events.iter().any(|event| self.poison.lock().unwrap().contains(&event.id())) {
             return Err(ShipError::Rejected("value out of range".to_owned()));
         }
         let mut rows = self.events.lock().unwrap();
-        let new =
-            events.iter().filter(|event| rows.insert(event.begun.id, (*event).clone()).is_none()).count();
+        let insert = |event: &PackedEvent| rows.insert(event.id(), event.view().unwrap().to_event());
+        let new = events.iter().map(insert).filter(Option::is_none).count();
         if is_flaky && call % 3 == 1 { away } else { Ok(new as u64) }
     }
 

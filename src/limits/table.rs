@@ -16,7 +16,7 @@ use super::responses::ResponseOwners;
 use crate::config::BudgetsConfig;
 use crate::domain::period::Period;
 use crate::domain::{FastMap, KeyHash, NanoUsd, UnixMicros, Zone};
-use crate::event::{Payer, SpendEvent};
+use crate::event::{EventView, PackedEvent, Payer};
 use crate::metrics::Metrics;
 use crate::store::spend::{SpendOf, SpendSince};
 use crate::store::{LimitSet, Store, StoreError};
@@ -303,7 +303,7 @@ impl LimitTable {
     /// Those of `work`.
     pub async fn ship<T, E>(
         &self,
-        events: &[SpendEvent],
+        events: &[PackedEvent],
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         // A slow reading must not hold up the ledger.
@@ -311,12 +311,12 @@ impl LimitTable {
         let done = work.await?;
         if self.live.load(Ordering::Relaxed) > 0 {
             let step = self.next_step();
-            events.iter().for_each(|event| self.shipped(event, step));
+            events.iter().filter_map(PackedEvent::view).for_each(|event| self.shipped(&event, step));
         }
         Ok(done)
     }
 
-    fn shipped(&self, SpendEvent { begun, ended }: &SpendEvent, step: Step) {
+    fn shipped(&self, EventView { begun, ended }: &EventView<'_>, step: Step) {
         // As `Spent::counted` has it.
         let counted = ended.cost.or(begun.estimate).unwrap_or_default();
         let tell = |subject: &Subject| {
@@ -327,12 +327,12 @@ impl LimitTable {
         tell(&Subject::Gateway);
         if let Payer::Key(hash) = begun.payer {
             tell(&Subject::Key(hash));
-            if let Some(model) = &begun.requested_model {
-                tell(&Subject::KeyModel(hash, model.clone()));
+            if let Some(model) = begun.requested_model {
+                tell(&Subject::KeyModel(hash, model.to_owned()));
             }
         }
-        begun.team_id.iter().for_each(|team| tell(&Subject::Team(team.clone())));
-        begun.end_user.iter().for_each(|user| tell(&Subject::Customer(user.clone())));
+        begun.team_id.iter().for_each(|team| tell(&Subject::Team((*team).to_owned())));
+        begun.end_user.iter().for_each(|user| tell(&Subject::Customer((*user).to_owned())));
     }
 
     /// Reads the counters in use, for ever, and forgets those that nobody uses.

@@ -114,6 +114,20 @@ impl From<QueryError> for StoreError {
     }
 }
 
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as Code;
+        let is_refusal = match error.sqlite_error_code() {
+            Some(Code::ConstraintViolation | Code::TypeMismatch | Code::TooBig) => true,
+            // A value that cannot be bound.
+            None => matches!(error, rusqlite::Error::ToSqlConversionFailure(_)),
+            // Full disk, another process's lock, a file that went away: people or time can mend all of these.
+            Some(_) => false,
+        };
+        if is_refusal { Self::Refused(error.to_string()) } else { Self::Failed(error.to_string()) }
+    }
+}
+
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         // <https://www.postgresql.org/docs/current/errcodes-appendix.html>: integrity constraint violation, numeric value

@@ -1,6 +1,7 @@
 //! Spend as it is kept: one row a request, and sums per day that move with them.
 
 mod copy_batch;
+mod id_range;
 mod insert_sqlite;
 mod logs;
 mod new_row;
@@ -9,18 +10,19 @@ mod rollup;
 mod row;
 mod since;
 mod tags;
+mod texts;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::domain::EventId;
-use crate::event::SpendEvent;
+use crate::event::{EventView, PackedEvent, SpendEvent};
 
 pub use self::copy_batch::CopyBatch;
+pub(super) use self::insert_sqlite::SpendLine;
 pub(super) use self::logs::SUM_OF_COST;
 pub use self::logs::{Days, MAX_PAGE_SIZE, SpendFilter, SpendLogPage, SpendSum};
 pub(super) use self::new_row::COLUMNS;
-use self::new_row::NewRow;
 pub use self::rollup::Scope;
 pub(super) use self::rollup::{RollupKey, RollupTotals};
 pub use self::row::SpendRow;
@@ -50,48 +52,67 @@ impl Store {
     ///
     /// [`StoreError::is_transient`] says whether to try again; the error of a row that the database refuses is not.
     pub async fn insert_spend(&self, events: &[SpendEvent]) -> Result<InsertedSpend, StoreError> {
-        self.ship_spend(Arc::new(events.to_vec())).await
+        self.ship_spend(Arc::new(events.iter().map(PackedEvent::from).collect())).await
     }
 
-    /// The same for a batch that is shared already.
+    /// The same for what the journal holds.
     ///
     /// # Errors
     ///
     /// Those of [`Store::insert_spend`].
-    pub async fn ship_spend(&self, events: Arc<Vec<SpendEvent>>) -> Result<InsertedSpend, StoreError> {
+    pub async fn ship_spend(&self, events: Arc<Vec<PackedEvent>>) -> Result<InsertedSpend, StoreError> {
         let count = events.len();
         let inserted = match self.backend.clone() {
-            Backend::Postgres(postgres) => self.copy_spend(&postgres.copy_line, &events).await?,
-            Backend::Sqlite(pools) => self.run(insert_sqlite::insert(pools.writer, events)).await?,
+            Backend::Postgres(pools) => {
+                self.shipping.run(async move { copy_spend(&pools.copy_line, &events).await }).await?
+            }
+            Backend::Sqlite(pools) => {
+                let shipping = self.shipping.clone();
+                let writing = async move {
+                    // Nobody else of this process writes meanwhile: SQLite would have them poll for their turn.
+                    let turn = pools.writer.get().await?;
+                    let write = async move { pools.spend_line.write(&events) };
+                    let inserted = shipping.run(write).await;
+                    drop(turn);
+                    inserted
+                };
+                self.run(writing).await?
+            }
         };
         Ok(InsertedSpend { inserted, already_there: count.saturating_sub(inserted) })
     }
-
-    /// Copies events into Postgres, those that are there left out, and says how many were new.
-    async fn copy_spend(&self, line: &Arc<CopyLine>, events: &[SpendEvent]) -> Result<usize, StoreError> {
-        let mut rows = in_order(events);
-        for _ in 0..LOOKS {
-            if rows.is_empty() {
-                return Ok(0);
-            }
-            let (line, batch) = (Arc::clone(line), CopyBatch::of(&rows));
-            match self.run(async move { line.copy(&batch).await }).await? {
-                Copied::All => return Ok(rows.len()),
-                Copied::SomeWereThere(ids) => {
-                    let ids: HashSet<EventId> = ids.into_iter().collect();
-                    rows.retain(|row| !ids.contains(&row.id.0));
-                }
-            }
-        }
-        Err(StoreError::Failed("other instances write the same events".to_owned()))
-    }
 }
 
-/// The rows of events in the one order in which everybody writes them, each once: or two instances that ship the same
-/// events wait for one another forever.
-fn in_order(events: &[SpendEvent]) -> Vec<NewRow<'_>> {
-    let mut events: Vec<&SpendEvent> = events.iter().collect();
-    events.sort_by_key(|event| event.begun.id);
-    events.dedup_by_key(|event| event.begun.id);
-    events.into_iter().map(NewRow::of).collect()
+/// Copies events into Postgres, those that are there left out, and says how many were new.
+async fn copy_spend(line: &CopyLine, events: &[PackedEvent]) -> Result<usize, StoreError> {
+    let mut events = in_order(events);
+    for _ in 0..LOOKS {
+        if events.is_empty() {
+            return Ok(0);
+        }
+        let batch = CopyBatch::of(&events)?;
+        match line.copy(&batch).await? {
+            Copied::All => return Ok(events.len()),
+            Copied::SomeWereThere(ids) => {
+                let ids: HashSet<EventId> = ids.into_iter().collect();
+                events.retain(|event| !ids.contains(&event.id()));
+            }
+        }
+    }
+    Err(StoreError::Failed("other instances write the same events".to_owned()))
+}
+
+/// Events in the one order in which everybody writes them, each once: or two instances that ship the same events wait for
+/// one another forever.
+fn in_order(events: &[PackedEvent]) -> Vec<&PackedEvent> {
+    let mut events: Vec<&PackedEvent> = events.iter().collect();
+    events.sort_by_key(|event| event.id());
+    events.dedup_by_key(|event| event.id());
+    events
+}
+
+/// What an event says. The journal's reader has seen that it can be read; if not, it must not hold up the others.
+fn view_of(event: &PackedEvent) -> Result<EventView<'_>, StoreError> {
+    let unreadable = || StoreError::Refused(format!("the event {} cannot be read", event.id()));
+    event.view().ok_or_else(unreadable)
 }

@@ -1,6 +1,7 @@
 //! The embedded database: one SQLite file in the data directory, one connection that writes, a few that read.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
@@ -12,6 +13,7 @@ use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use futures_util::FutureExt as _;
 
 use super::error::StoreError;
+use super::spend::SpendLine;
 
 /// The file's name in the data directory.
 const FILE_NAME: &str = "bedgate.sqlite";
@@ -27,8 +29,17 @@ const SETTINGS: &str = "PRAGMA bedgate.synchronous = FULL;
     PRAGMA bedgate.cache_size = -16384;
     PRAGMA temp_store = MEMORY;";
 
+/// The same for the connection that writes events, which opens the file itself. What was written is brought from the
+/// write-ahead log to its place every 4,000 pages (16 MiB), not every 1,000: a batch is hundreds, and most of those of
+/// indexes are the same ones each time.
+pub(super) const SETTINGS_OF_SPEND_LINE: &str = "PRAGMA synchronous = FULL;
+    PRAGMA wal_autocheckpoint = 4000;
+    PRAGMA journal_size_limit = 67108864;
+    PRAGMA cache_size = -16384;
+    PRAGMA temp_store = MEMORY;";
+
 /// How long to wait for another process (a backup, `sqlite3`), in milliseconds. Before anything else: attaching reads.
-const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 5000";
+pub(super) const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 5000";
 
 /// A connection to the file, usable from async code.
 pub(super) type AsyncSqlite = SyncConnectionWrapper<SqliteConnection>;
@@ -39,6 +50,8 @@ pub(super) struct SqlitePools {
     pub(super) file: PathBuf,
     pub(super) writer: Pool<AsyncSqlite>,
     pub(super) readers: Pool<AsyncSqlite>,
+    /// For events; whoever uses it holds the connection that writes.
+    pub(super) spend_line: Arc<SpendLine>,
 }
 
 impl SqlitePools {
@@ -49,7 +62,8 @@ impl SqlitePools {
         std::fs::create_dir_all(data_dir).map_err(|error| cannot_open(error.to_string()))?;
         make_private(&file).map_err(|error| cannot_open(error.to_string()))?;
         let path = file.to_str().ok_or_else(|| cannot_open("its path is not UTF-8".to_owned()))?;
-        Ok(Self { writer: pool(path, 1)?, readers: pool(path, READERS)?, file: file.clone() })
+        let spend_line = Arc::new(SpendLine::new(file.clone()));
+        Ok(Self { writer: pool(path, 1)?, readers: pool(path, READERS)?, spend_line, file: file.clone() })
     }
 }
 

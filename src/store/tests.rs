@@ -18,6 +18,7 @@ use super::{
 use crate::config::DatabaseConfig;
 use crate::domain::{EventId, KeyHash, NanoUsd, Secret, Service, UnixMicros};
 use crate::event::{Attempt, Begun, CostBasis, Ended, Outcome, Payer, SpendEvent};
+use crate::pricing::Price;
 use crate::usage::{Unit, Usage};
 
 /// 2026-01-15T12:00:00Z.
@@ -98,6 +99,7 @@ on_each_database! {
     an_event_shipped_twice_counts_once => events_are_idempotent;
     a_long_batch_of_which_some_is_there_counts_each_event_once => some_is_there;
     sums_are_those_of_the_events => sums_match;
+    a_row_is_the_same_whatever_its_batch_holds => rows_keep_their_own;
     two_inserters_of_overlapping_batches_neither_wait_forever_nor_count_twice => inserters_overlap;
     texts_that_a_client_can_send_are_storable => odd_texts;
     numbers_that_no_answer_can_mean_hold_up_nothing => absurd_numbers;
@@ -319,6 +321,31 @@ async fn unpriced_is_charged(database: &TestDatabase) {
     }
     assert_eq!(store.unpriced(None, 100).await.unwrap(), []);
     assert_sums(&store, &all).await;
+}
+
+async fn rows_keep_their_own(database: &TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let mut all = events(12);
+    for (number, event) in all.iter_mut().enumerate() {
+        event.begun.payer = if number % 2 == 0 { Payer::Master } else { event.begun.payer };
+        event.begun.tags.truncate(number % 2);
+        event.ended.usage = event.ended.usage.take().filter(|_| number % 3 > 0);
+        event.ended.time_to_first_byte_us = event.ended.time_to_first_byte_us.filter(|_| number % 4 > 1);
+        event.ended.aws_request_id = (number % 4 > 0).then(|| format!("aws {}", number / 3));
+        let entry = format!("model {}", number % 2);
+        event.ended.price = (number % 5 > 0).then(|| Price { entry, rates: vec![("token".to_owned(), 3)] });
+    }
+    let rows = async || store.spend_logs(SpendFilter::default(), 1, 100).await.unwrap().events;
+    store.insert_spend(&all).await.unwrap();
+    let together = rows().await;
+    execute(&store, "DELETE FROM bedgate.spend_events".to_owned()).await.unwrap();
+    for event in &all {
+        store.insert_spend(std::slice::from_ref(event)).await.unwrap();
+    }
+    assert_eq!(together.len(), all.len());
+    assert_eq!(rows().await, together);
+    assert_eq!(together[0].id.0, all[11].begun.id, "the newest first");
 }
 
 async fn estimates_count(database: &TestDatabase) {

@@ -14,11 +14,11 @@ fn segment(sequence: u32) -> SegmentId {
 }
 
 fn begun(number: u64, sequence: u32) -> Entry {
-    Entry::Record(segment(sequence), Box::new(Record::Begun(samples::usual(number).0)))
+    Entry::Record(segment(sequence), Record::Begun((&samples::usual(number).0).into()))
 }
 
 fn ended(number: u64, sequence: u32) -> Entry {
-    Entry::Record(segment(sequence), Box::new(Record::Ended(samples::usual(number).1)))
+    Entry::Record(segment(sequence), Record::Ended((&samples::usual(number).1).into()))
 }
 
 fn finished(sequence: u32) -> Entry {
@@ -43,8 +43,8 @@ fn unavailable() -> Result<(), ShipError> {
     Err(ShipError::Unavailable("away".to_owned()))
 }
 
-fn numbers(batch: &[SpendEvent]) -> Vec<i64> {
-    batch.iter().map(|event| event.ended.cost.unwrap_or_default().0).collect()
+fn numbers(batch: &[PackedEvent]) -> Vec<i64> {
+    batch.iter().map(|event| event.view().unwrap().ended.cost.unwrap_or_default().0).collect()
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn one_poison_event_does_not_block_the_rest() {
     assert_eq!(shipped.len(), 999);
     assert!(transactions <= 21, "{transactions}");
     let rejected: Vec<_> =
-        batcher.rejected().map(|(event, reason)| (event.begun.id, reason.to_owned())).collect();
+        batcher.rejected().map(|(event, reason)| (event.id(), reason.to_owned())).collect();
     assert_eq!(rejected, [(samples::usual(613).0.id, "poison".to_owned())]);
     assert_eq!(batcher.held(), 1);
     batcher.rejected_are_aside();
@@ -161,8 +161,8 @@ fn a_lone_beginning_becomes_interrupted_when_its_writer_is_over() {
     assert_eq!(batcher.open(), 0);
     let batch = batcher.next_batch(SECOND, true).unwrap();
     let (begun, end) = samples::usual(1);
-    let interrupted = SpendEvent::interrupted(samples::usual(2).0);
-    assert_eq!(*batch, [SpendEvent { begun, ended: end }, interrupted]);
+    let interrupted = PackedEvent::interrupted((&samples::usual(2).0).into());
+    assert_eq!(*batch, [PackedEvent::whole((&begun).into(), (&end).into()), interrupted]);
     assert_eq!(batcher.take_done_segments(), []);
     batcher.settle(Ok(()), SECOND, 0.5);
     assert_eq!(batcher.take_done_segments(), [(segment(0), false), (segment(1), false)]);
@@ -185,7 +185,7 @@ fn a_segment_stays_while_an_open_beginning_lives_in_it() {
 #[test]
 fn an_end_without_a_beginning_is_handed_back() {
     let mut batcher = small();
-    assert_eq!(batcher.take_in(ended(1, 3)), Some((segment(3), samples::usual(1).1)));
+    assert_eq!(batcher.take_in(ended(1, 3)), Some((segment(3), (&samples::usual(1).1).into())));
     batcher.mark_damaged(segment(3));
     take_in(&mut batcher, [finished(3)]);
     assert_eq!(batcher.take_done_segments(), [(segment(3), true)]);

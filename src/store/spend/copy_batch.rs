@@ -6,12 +6,13 @@ use std::convert::Infallible;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::in_order;
-use super::new_row::{COLUMN_COUNT, ColumnWriter, NewRow, RowText};
-use super::rollup::{Counted, RollupKey, RollupTotals, rollups_of};
+use super::new_row::{COLUMN_COUNT, ColumnWriter, NewRow};
+use super::rollup::{RollupKey, RollupTotals, Sums};
+use super::texts::Texts;
+use super::{in_order, view_of};
 use crate::domain::EventId;
-use crate::event::SpendEvent;
-use crate::store::columns::StoredEventId;
+use crate::event::PackedEvent;
+use crate::store::error::StoreError;
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// No flags, no header extension.
@@ -34,8 +35,11 @@ pub struct CopyBatch {
 
 impl CopyBatch {
     /// Of any events.
-    #[must_use]
-    pub fn of_events(events: &[SpendEvent]) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`crate::store::Store::ship_spend`].
+    pub fn of_events(events: &[PackedEvent]) -> Result<Self, StoreError> {
         Self::of(&in_order(events))
     }
 
@@ -45,21 +49,21 @@ impl CopyBatch {
         self.rows.len()
     }
 
-    /// Of rows that are sorted by id, each once.
-    pub(super) fn of(rows: &[NewRow<'_>]) -> Self {
-        let mut bytes = BytesMut::with_capacity(USUAL_ROW * (rows.len() + 1));
+    /// Of events that are sorted by id, each once.
+    pub(super) fn of(events: &[&PackedEvent]) -> Result<Self, StoreError> {
+        let mut bytes = BytesMut::with_capacity(USUAL_ROW * (events.len() + 1));
         bytes.put_slice(SIGNATURE);
         bytes.put_slice(&FLAGS_AND_EXTENSION);
-        for row in rows {
+        let (mut texts, mut sums) = (Texts::default(), Sums::default());
+        for event in events {
+            let row = NewRow::of(view_of(event)?, &mut texts);
             bytes.put_i16(COLUMN_COUNT);
             let Ok(()) = row.write(&mut Fields(&mut bytes));
+            sums.add(&row);
         }
         bytes.put_i16(END);
-        Self {
-            ids: rows.iter().map(|row| row.id.0).collect(),
-            rows: bytes.freeze(),
-            sums: rollups_of(rows.iter().map(Counted::from)).into_iter().collect(),
-        }
+        let ids = events.iter().map(|event| event.id()).collect();
+        Ok(Self { ids, rows: bytes.freeze(), sums: sums.into_rollups().into_iter().collect() })
     }
 }
 
@@ -72,50 +76,38 @@ impl Fields<'_> {
         self.0.put_i32(i32::try_from(value.len()).unwrap_or(i32::MAX));
         self.0.put_slice(value);
     }
-
-    fn optional(&mut self, value: Option<&[u8]>) {
-        match value {
-            Some(value) => self.field(value),
-            None => self.0.put_i32(NULL),
-        }
-    }
 }
 
-impl<'r> ColumnWriter<'r> for Fields<'_> {
+impl ColumnWriter for Fields<'_> {
     type Error = Infallible;
 
-    fn id(&mut self, value: &'r StoredEventId) -> Result<(), Infallible> {
-        self.field(value.0.0.as_bytes());
+    fn id(&mut self, value: EventId) -> Result<(), Infallible> {
+        self.field(value.0.as_bytes());
         Ok(())
     }
 
-    fn text(&mut self, value: &'r RowText<'r>) -> Result<(), Infallible> {
+    fn text(&mut self, value: &str) -> Result<(), Infallible> {
         self.field(value.as_bytes());
         Ok(())
     }
 
-    fn optional_text(&mut self, value: &'r Option<RowText<'r>>) -> Result<(), Infallible> {
-        self.optional(value.as_ref().map(|text| text.as_bytes()));
-        Ok(())
-    }
-
-    fn number(&mut self, value: &'r i64) -> Result<(), Infallible> {
+    fn number(&mut self, value: i64) -> Result<(), Infallible> {
         self.field(&value.to_be_bytes());
         Ok(())
     }
 
-    fn optional_number(&mut self, value: &'r Option<i64>) -> Result<(), Infallible> {
-        self.optional(value.map(i64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
-        Ok(())
-    }
-
-    fn small_number(&mut self, value: &'r i32) -> Result<(), Infallible> {
+    fn small_number(&mut self, value: i32) -> Result<(), Infallible> {
         self.field(&value.to_be_bytes());
         Ok(())
     }
 
-    fn optional_flag(&mut self, value: &'r Option<bool>) -> Result<(), Infallible> {
-        self.optional(value.map(|flag| [u8::from(flag)]).as_ref().map(<[u8; 1]>::as_slice));
+    fn flag(&mut self, value: bool) -> Result<(), Infallible> {
+        self.field(&[u8::from(value)]);
+        Ok(())
+    }
+
+    fn null(&mut self) -> Result<(), Infallible> {
+        self.0.put_i32(NULL);
         Ok(())
     }
 }

@@ -1,152 +1,208 @@
-//! Events into SQLite: one transaction a batch, on a thread that may block.
+//! Events into SQLite: one transaction a batch, through one statement whose parameters stay as the row before left them.
 
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
-use diesel::sqlite::Sqlite;
-use diesel::upsert::excluded;
-use diesel_async::pooled_connection::deadpool::Pool;
+use rusqlite::{Connection, OpenFlags, Statement, Transaction, TransactionBehavior, params};
 
-use super::in_order;
-use super::new_row::{COLUMNS, ColumnWriter, NewRow, RowText};
-use super::rollup::{Counted, RollupKey, RollupTotals, rollups_of};
-use crate::event::SpendEvent;
-use crate::store::columns::{EventIdSql, StoredEventId};
+use super::new_row::{COLUMN_COUNT, COLUMNS, ColumnWriter, NewRow};
+use super::rollup::{RollupKey, RollupTotals, Sums};
+use super::texts::Texts;
+use super::{in_order, view_of};
+use crate::domain::EventId;
+use crate::event::PackedEvent;
 use crate::store::error::StoreError;
-use crate::store::schema::spend_rollups;
-use crate::store::sqlite::AsyncSqlite;
+use crate::store::sqlite::{BUSY_TIMEOUT, SETTINGS_OF_SPEND_LINE};
 
-/// Writes events and says how many were new.
-pub(super) async fn insert(
-    writer: Pool<AsyncSqlite>,
-    events: Arc<Vec<SpendEvent>>,
-) -> Result<usize, StoreError> {
-    let mut conn = writer.get().await?;
-    // One hop to the blocking thread for the batch, not one for each row.
-    let inserted = conn.spawn_blocking(move |conn| {
-        let rows = in_order(&events);
-        conn.immediate_transaction(|conn| {
-            let mut new = Vec::with_capacity(rows.len());
-            for row in rows {
-                if InsertRow(&row).execute(conn)? == 1 {
-                    new.push(row);
-                }
-            }
-            for (key, totals) in rollups_of(new.iter().map(Counted::from)) {
-                raise(conn, key, totals)?;
-            }
-            Ok(new.len())
-        })
-    });
-    Ok(inserted.await?)
+const RAISE: &str = "
+INSERT INTO spend_rollups AS kept (
+    scope, name, day, requests, incomplete_requests, uncosted_requests,
+    input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_nano, uncosted_nano
+)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (scope, name, day) DO UPDATE SET
+    requests = kept.requests + excluded.requests,
+    incomplete_requests = kept.incomplete_requests + excluded.incomplete_requests,
+    uncosted_requests = kept.uncosted_requests + excluded.uncosted_requests,
+    input_tokens = kept.input_tokens + excluded.input_tokens,
+    output_tokens = kept.output_tokens + excluded.output_tokens,
+    cache_read_tokens = kept.cache_read_tokens + excluded.cache_read_tokens,
+    cache_write_tokens = kept.cache_write_tokens + excluded.cache_write_tokens,
+    cost_nano = kept.cost_nano + excluded.cost_nano,
+    uncosted_nano = kept.uncosted_nano + excluded.uncosted_nano";
+
+/// One connection to the file, made when it is needed and kept: one batch at a time. diesel binds every value of every
+/// row anew, which costs as much as the insert itself.
+pub(in crate::store) struct SpendLine {
+    file: PathBuf,
+    open: Mutex<Option<Connection>>,
 }
 
-/// One row, if it is not there. Always the same statement: diesel's own would be another one, and be written anew, for
-/// each set of columns that have a value.
-struct InsertRow<'r>(&'r NewRow<'r>);
+impl SpendLine {
+    pub(in crate::store) fn new(file: PathBuf) -> Self {
+        Self { file, open: Mutex::default() }
+    }
 
-impl QueryId for InsertRow<'_> {
-    type QueryId = InsertRow<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl RunQueryDsl<SqliteConnection> for InsertRow<'_> {}
-
-impl QueryFragment<Sqlite> for InsertRow<'_> {
-    fn walk_ast<'b>(&'b self, mut pass: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        pass.push_sql("INSERT INTO bedgate.spend_events (");
-        pass.push_sql(COLUMNS);
-        pass.push_sql(") VALUES (");
-        self.0.write(&mut Values { pass: pass.reborrow(), is_first: true })?;
-        pass.push_sql(") ON CONFLICT (id) DO NOTHING");
-        Ok(())
+    /// Writes events and raises the sums of those that are new, in one transaction; says how many were new. Blocks.
+    pub(super) fn write(&self, events: &[PackedEvent]) -> Result<usize, StoreError> {
+        let mut place = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken out: after a failure another one is made.
+        let mut conn = match place.take() {
+            Some(conn) => conn,
+            None => open(&self.file)?,
+        };
+        let inserted = write(&mut conn, events)?;
+        *place = Some(conn);
+        Ok(inserted)
     }
 }
 
-/// The values of a row as parameters of the statement.
-struct Values<'a, 'b> {
-    pass: AstPass<'a, 'b, Sqlite>,
-    is_first: bool,
+fn open(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(file, flags)?;
+    conn.execute_batch(BUSY_TIMEOUT)?;
+    conn.execute_batch(SETTINGS_OF_SPEND_LINE)?;
+    Ok(conn)
 }
 
-impl<'b> Values<'_, 'b> {
-    fn value<T, V>(&mut self, value: &'b V) -> QueryResult<()>
-    where
-        Sqlite: diesel::sql_types::HasSqlType<T>,
-        V: diesel::serialize::ToSql<T, Sqlite>,
-    {
-        if !std::mem::take(&mut self.is_first) {
-            self.pass.push_sql(", ");
+fn write(conn: &mut Connection, events: &[PackedEvent]) -> Result<usize, StoreError> {
+    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let (mut texts, mut sums, mut inserted) = (Texts::default(), Sums::default(), 0);
+    let mut rows = RowInsert::prepare(&transaction)?;
+    for event in in_order(events) {
+        let row = NewRow::of(view_of(event)?, &mut texts);
+        if rows.insert(&row)? {
+            sums.add(&row);
+            inserted += 1;
         }
-        self.pass.push_bind_param(value)
     }
+    drop(rows);
+    let mut raise = transaction.prepare(RAISE)?;
+    for (key, totals) in sums.into_rollups() {
+        raise_sum(&mut raise, key, totals)?;
+    }
+    drop(raise);
+    transaction.commit()?;
+    Ok(inserted)
 }
 
-impl<'b> ColumnWriter<'b> for Values<'_, 'b> {
-    type Error = diesel::result::Error;
-
-    fn id(&mut self, value: &'b StoredEventId) -> QueryResult<()> {
-        self.value::<EventIdSql, _>(value)
-    }
-
-    fn text(&mut self, value: &'b RowText<'b>) -> QueryResult<()> {
-        self.value::<Text, _>(value)
-    }
-
-    fn optional_text(&mut self, value: &'b Option<RowText<'b>>) -> QueryResult<()> {
-        self.value::<Nullable<Text>, _>(value)
-    }
-
-    fn number(&mut self, value: &'b i64) -> QueryResult<()> {
-        self.value::<BigInt, _>(value)
-    }
-
-    fn optional_number(&mut self, value: &'b Option<i64>) -> QueryResult<()> {
-        self.value::<Nullable<BigInt>, _>(value)
-    }
-
-    fn small_number(&mut self, value: &'b i32) -> QueryResult<()> {
-        self.value::<Integer, _>(value)
-    }
-
-    fn optional_flag(&mut self, value: &'b Option<bool>) -> QueryResult<()> {
-        self.value::<Nullable<Bool>, _>(value)
-    }
-}
-
-fn raise(
-    conn: &mut SqliteConnection,
+fn raise_sum(
+    raise: &mut Statement<'_>,
     (scope, name, day): RollupKey,
     totals: RollupTotals,
-) -> QueryResult<usize> {
-    use spend_rollups::dsl;
-    diesel::insert_into(spend_rollups::table)
-        .values((
-            (dsl::scope.eq(scope), dsl::name.eq(name), dsl::day.eq(day)),
-            dsl::requests.eq(totals.requests),
-            dsl::incomplete_requests.eq(totals.incomplete_requests),
-            dsl::uncosted_requests.eq(totals.uncosted_requests),
-            dsl::input_tokens.eq(totals.input_tokens),
-            dsl::output_tokens.eq(totals.output_tokens),
-            dsl::cache_read_tokens.eq(totals.cache_read_tokens),
-            dsl::cache_write_tokens.eq(totals.cache_write_tokens),
-            dsl::cost_nano.eq(totals.cost_nano),
-            dsl::uncosted_nano.eq(totals.uncosted_nano),
-        ))
-        .on_conflict((dsl::scope, dsl::name, dsl::day))
-        .do_update()
-        .set((
-            dsl::requests.eq(dsl::requests + excluded(dsl::requests)),
-            dsl::incomplete_requests.eq(dsl::incomplete_requests + excluded(dsl::incomplete_requests)),
-            dsl::uncosted_requests.eq(dsl::uncosted_requests + excluded(dsl::uncosted_requests)),
-            dsl::input_tokens.eq(dsl::input_tokens + excluded(dsl::input_tokens)),
-            dsl::output_tokens.eq(dsl::output_tokens + excluded(dsl::output_tokens)),
-            dsl::cache_read_tokens.eq(dsl::cache_read_tokens + excluded(dsl::cache_read_tokens)),
-            dsl::cache_write_tokens.eq(dsl::cache_write_tokens + excluded(dsl::cache_write_tokens)),
-            dsl::cost_nano.eq(dsl::cost_nano + excluded(dsl::cost_nano)),
-            dsl::uncosted_nano.eq(dsl::uncosted_nano + excluded(dsl::uncosted_nano)),
-        ))
-        .execute(conn)
+) -> rusqlite::Result<usize> {
+    raise.execute(params![
+        scope,
+        name,
+        day,
+        totals.requests,
+        totals.incomplete_requests,
+        totals.uncosted_requests,
+        totals.input_tokens,
+        totals.output_tokens,
+        totals.cache_read_tokens,
+        totals.cache_write_tokens,
+        totals.cost_nano,
+        totals.uncosted_nano,
+    ])
+}
+
+/// The statement that inserts a row if it is not there.
+struct RowInsert<'c> {
+    statement: Statement<'c>,
+    bound: Vec<Bound>,
+}
+
+/// What a parameter stands at.
+#[derive(Clone, Default)]
+enum Bound {
+    /// As in the beginning.
+    #[default]
+    Null,
+    Number(i64),
+    Text(String),
+}
+
+impl<'c> RowInsert<'c> {
+    fn prepare(transaction: &'c Transaction<'_>) -> rusqlite::Result<Self> {
+        let columns = usize::from(COLUMN_COUNT.unsigned_abs());
+        let places = vec!["?"; columns].join(", ");
+        let insert =
+            format!("INSERT INTO spend_events ({COLUMNS}) VALUES ({places}) ON CONFLICT (id) DO NOTHING");
+        Ok(Self { statement: transaction.prepare(&insert)?, bound: vec![Bound::Null; columns] })
+    }
+
+    /// Whether it is new.
+    fn insert(&mut self, row: &NewRow<'_>) -> rusqlite::Result<bool> {
+        row.write(&mut Parameters { insert: self, index: 0 })?;
+        Ok(self.statement.raw_execute()? == 1)
+    }
+}
+
+/// The parameters of the statement, from the first to the last. SQLite copies each text that is bound, so what stands
+/// there already is not bound again: most columns say the same in most rows of a batch.
+struct Parameters<'i, 'c> {
+    insert: &'i mut RowInsert<'c>,
+    index: usize,
+}
+
+impl Parameters<'_, '_> {
+    fn bind(
+        &mut self,
+        is_bound: impl FnOnce(&mut Bound) -> bool,
+        value: impl rusqlite::ToSql,
+    ) -> rusqlite::Result<()> {
+        let bound = self.insert.bound.get_mut(self.index);
+        self.index += 1;
+        if bound.is_some_and(is_bound) {
+            return Ok(());
+        }
+        self.insert.statement.raw_bind_parameter(self.index, value)
+    }
+}
+
+impl ColumnWriter for Parameters<'_, '_> {
+    type Error = rusqlite::Error;
+
+    fn id(&mut self, value: EventId) -> rusqlite::Result<()> {
+        self.bind(|_| false, value.0.as_bytes())
+    }
+
+    fn text(&mut self, value: &str) -> rusqlite::Result<()> {
+        let is_bound = |bound: &mut Bound| match bound {
+            Bound::Text(text) if *text == value => true,
+            Bound::Text(text) => {
+                text.clear();
+                text.push_str(value);
+                false
+            }
+            _ => {
+                *bound = Bound::Text(value.to_owned());
+                false
+            }
+        };
+        self.bind(is_bound, value)
+    }
+
+    fn number(&mut self, value: i64) -> rusqlite::Result<()> {
+        let is_bound = |bound: &mut Bound| {
+            let is_bound = matches!(bound, Bound::Number(number) if *number == value);
+            *bound = Bound::Number(value);
+            is_bound
+        };
+        self.bind(is_bound, value)
+    }
+
+    fn small_number(&mut self, value: i32) -> rusqlite::Result<()> {
+        self.number(value.into())
+    }
+
+    fn flag(&mut self, value: bool) -> rusqlite::Result<()> {
+        self.number(value.into())
+    }
+
+    fn null(&mut self) -> rusqlite::Result<()> {
+        let is_bound = |bound: &mut Bound| matches!(std::mem::take(bound), Bound::Null);
+        self.bind(is_bound, rusqlite::types::Null)
+    }
 }

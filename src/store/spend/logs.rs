@@ -6,6 +6,7 @@ use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
+use super::id_range;
 use super::rollup::Scope;
 use super::row::SpendRow;
 use crate::domain::{EventId, NanoUsd, UnixMicros};
@@ -83,6 +84,8 @@ impl Store {
         let offset = i64::from(page.saturating_sub(1)).saturating_mul(size);
         on_reader!(self, |conn| {
             let mut query = spend_events::table.into_boxed();
+            // By an index of whose they are, or by that of ids.
+            let is_of_somebody = filter.payer.is_some() || filter.user_id.is_some();
             if let Some(payer) = filter.payer {
                 query = query.filter(spend_events::payer.eq(payer));
             }
@@ -105,8 +108,17 @@ impl Store {
             if let Some(until) = filter.until {
                 query = query.filter(spend_events::started_at.lt(until.0));
             }
+            if is_of_somebody {
+                query = query.order((spend_events::started_at.desc(), spend_events::id.desc()));
+            } else {
+                let (from, until) = (filter.from.map(id_range::from), filter.until.map(id_range::until));
+                query =
+                    query.filter(spend_events::id.ge(from.unwrap_or(StoredEventId(EventId(Uuid::nil())))));
+                query =
+                    query.filter(spend_events::id.lt(until.unwrap_or(StoredEventId(EventId(Uuid::max())))));
+                query = query.order(spend_events::id.desc());
+            }
             let mut events = query
-                .order((spend_events::started_at.desc(), spend_events::id.desc()))
                 .limit(size + 1)
                 .offset(offset)
                 .select(SpendRow::as_select())

@@ -1,9 +1,12 @@
 //! Sums of spend per day, for each of whom and what a request counts towards.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{Hash, Hasher};
 
 use super::new_row::NewRow;
 use super::row::SpendRow;
+use super::texts::RowText;
+use crate::event::Payer;
 
 /// Microseconds of a day.
 pub(super) const MICROS_PER_DAY: i64 = 86_400_000_000;
@@ -59,6 +62,22 @@ pub(in crate::store) struct RollupTotals {
 }
 
 impl RollupTotals {
+    fn of(row: &NewRow<'_>) -> Self {
+        let count = |count: Option<i64>| count.unwrap_or_default();
+        Self {
+            requests: 1,
+            incomplete_requests: i64::from(row.is_incomplete()),
+            uncosted_requests: i64::from(row.cost_nano.is_none()),
+            input_tokens: count(row.input_tokens),
+            output_tokens: count(row.output_tokens),
+            cache_read_tokens: count(row.cache_read_tokens),
+            cache_write_tokens: count(row.cache_write_5m_tokens)
+                .saturating_add(count(row.cache_write_1h_tokens)),
+            cost_nano: count(row.cost_nano),
+            uncosted_nano: count(row.estimate_nano.filter(|_| row.cost_nano.is_none())),
+        }
+    }
+
     fn add(&mut self, more: &Self) {
         for (sum, amount) in [
             (&mut self.requests, more.requests),
@@ -77,49 +96,83 @@ impl RollupTotals {
 }
 
 /// For whom a request counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Subjects<'r> {
+#[derive(Debug, PartialEq, Eq)]
+struct Subjects<'e> {
+    payer: Payer,
+    day: i32,
+    team_id: Option<RowText<'e>>,
+    user_id: Option<RowText<'e>>,
+    end_user: Option<RowText<'e>>,
+    model_id: Option<RowText<'e>>,
+    requested_model: Option<RowText<'e>>,
+}
+
+/// The same by the names stored.
+struct Names<'r> {
     payer: &'r str,
+    day: i32,
     team_id: Option<&'r str>,
     user_id: Option<&'r str>,
     end_user: Option<&'r str>,
     model_id: Option<&'r str>,
     requested_model: Option<&'r str>,
-    day: i32,
 }
 
-/// For whom a request counts, and how much.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Counted<'r> {
-    subjects: Subjects<'r>,
-    totals: RollupTotals,
+/// What the rows of a batch add to sums.
+#[derive(Default)]
+pub(super) struct Sums<'e> {
+    /// Most requests of a batch count for the same few: names are made and sorted for those only.
+    by_subjects: HashMap<Subjects<'e>, RollupTotals>,
 }
 
-impl<'r> From<&'r NewRow<'_>> for Counted<'r> {
-    fn from(row: &'r NewRow<'_>) -> Self {
-        let count = |count: Option<i64>| count.unwrap_or_default();
+impl<'e> Sums<'e> {
+    /// Counts one row more.
+    pub(super) fn add(&mut self, row: &NewRow<'e>) {
         let subjects = Subjects {
-            payer: &row.payer,
-            team_id: row.team_id.as_deref(),
-            user_id: row.user_id.as_deref(),
-            end_user: row.end_user.as_deref(),
-            model_id: row.model_id.as_deref(),
-            requested_model: row.requested_model.as_deref(),
+            payer: row.payer,
             day: day_of(row.started_at),
+            team_id: row.team_id.clone(),
+            user_id: row.user_id.clone(),
+            end_user: row.end_user.clone(),
+            model_id: row.model_id.clone(),
+            requested_model: row.requested_model.clone(),
         };
-        let totals = RollupTotals {
-            requests: 1,
-            incomplete_requests: i64::from(row.is_incomplete()),
-            uncosted_requests: i64::from(row.cost_nano.is_none()),
-            input_tokens: count(row.input_tokens),
-            output_tokens: count(row.output_tokens),
-            cache_read_tokens: count(row.cache_read_tokens),
-            cache_write_tokens: count(row.cache_write_5m_tokens)
-                .saturating_add(count(row.cache_write_1h_tokens)),
-            cost_nano: count(row.cost_nano),
-            uncosted_nano: count(row.estimate_nano.filter(|_| row.cost_nano.is_none())),
-        };
-        Self { subjects, totals }
+        self.by_subjects.entry(subjects).or_default().add(&RollupTotals::of(row));
+    }
+
+    /// By the rows they are kept in, in the order in which every writer writes them.
+    pub(super) fn into_rollups(self) -> BTreeMap<RollupKey, RollupTotals> {
+        let mut sums: BTreeMap<RollupKey, RollupTotals> = BTreeMap::new();
+        for (subjects, totals) in self.by_subjects {
+            let payer = subjects.payer.to_string();
+            for key in subjects.names(&payer).keys() {
+                sums.entry(key).or_default().add(&totals);
+            }
+        }
+        sums
+    }
+}
+
+/// By what tells most batches' subjects apart and nobody can choose at will, or is hashed whole: the rest is compared.
+impl Hash for Subjects<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.payer.hash(state);
+        self.requested_model.hash(state);
+        self.end_user.hash(state);
+    }
+}
+
+impl Subjects<'_> {
+    fn names<'r>(&'r self, payer: &'r str) -> Names<'r> {
+        Names {
+            payer,
+            day: self.day,
+            team_id: self.team_id.as_deref(),
+            user_id: self.user_id.as_deref(),
+            end_user: self.end_user.as_deref(),
+            model_id: self.model_id.as_deref(),
+            requested_model: self.requested_model.as_deref(),
+        }
     }
 }
 
@@ -133,40 +186,22 @@ pub(super) fn key_model_name(payer: &str, model: &str) -> String {
     format!("{payer}:{model}")
 }
 
-/// What these requests add to which sums, in the order in which every writer writes them.
-pub(super) fn rollups_of<'r>(
-    requests: impl Iterator<Item = Counted<'r>>,
-) -> BTreeMap<RollupKey, RollupTotals> {
-    // Most requests of a batch count for the same few: names are copied and sorted for those only.
-    let mut by_subjects: HashMap<Subjects<'r>, RollupTotals> = HashMap::new();
-    for Counted { subjects, totals } in requests {
-        by_subjects.entry(subjects).or_default().add(&totals);
-    }
-    let mut sums: BTreeMap<RollupKey, RollupTotals> = BTreeMap::new();
-    for (subjects, totals) in by_subjects {
-        for key in subjects.keys() {
-            sums.entry(key).or_default().add(&totals);
-        }
-    }
-    sums
-}
-
 /// The sums that a row counts towards.
 pub(super) fn rollup_keys_of(row: &SpendRow) -> impl Iterator<Item = RollupKey> {
-    let subjects = Subjects {
+    let names = Names {
         payer: &row.payer,
+        day: day_of(row.started_at),
         team_id: row.team_id.as_deref(),
         user_id: row.user_id.as_deref(),
         end_user: row.end_user.as_deref(),
         model_id: row.model_id.as_deref(),
         requested_model: row.requested_model.as_deref(),
-        day: day_of(row.started_at),
     };
-    let keys: BTreeSet<RollupKey> = subjects.keys().collect();
+    let keys: BTreeSet<RollupKey> = names.keys().collect();
     keys.into_iter()
 }
 
-impl Subjects<'_> {
+impl Names<'_> {
     fn keys(&self) -> impl Iterator<Item = RollupKey> {
         let Self { payer, day, .. } = *self;
         let names = [

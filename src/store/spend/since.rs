@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
 
+use super::id_range;
 use super::rollup::{MICROS_PER_DAY, Scope, day_of, key_model_name};
 use crate::domain::{NanoUsd, UnixMicros};
 use crate::store::error::StoreError;
@@ -139,7 +140,9 @@ impl Store {
                             .filter(spend_events::requested_model.eq(model)),
                         SpendOf::Team(team) => query.filter(spend_events::team_id.eq(team)),
                         SpendOf::EndUser(user) => query.filter(spend_events::end_user.eq(user)),
-                        SpendOf::All => query,
+                        SpendOf::All => query
+                            .filter(spend_events::id.ge(id_range::from(*since)))
+                            .filter(spend_events::id.lt(id_range::until(UnixMicros(midnight)))),
                     };
                     spent = spent.and(query.get_result::<(i64, i64)>(conn).await?);
                 }

@@ -4,8 +4,10 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl as _;
 
+use super::id_range;
 use super::logs::{MAX_PAGE_SIZE, SpendSum};
 use crate::domain::{NanoUsd, UnixMicros};
+use crate::store::columns::StoredEventId;
 use crate::store::error::StoreError;
 use crate::store::{Backend, Store, on_reader};
 
@@ -43,9 +45,15 @@ impl Store {
             Backend::Postgres(_) => TAGGED_IN_POSTGRES,
             Backend::Sqlite(_) => TAGGED_IN_SQLITE,
         };
-        let (from, until) = (from.map_or(i64::MIN, |from| from.0), until.map_or(i64::MAX, |until| until.0));
+        let id = |id: StoredEventId| match self.backend {
+            Backend::Postgres(_) => format!("'{}'::uuid", id.0),
+            Backend::Sqlite(_) => format!("x'{}'", id.0.0.simple()),
+        };
+        let moments = (from.unwrap_or(UnixMicros(i64::MIN)), until.unwrap_or(UnixMicros(i64::MAX)));
+        let (first_id, end_of_ids) = (id(id_range::from(moments.0)), id(id_range::until(moments.1)));
+        let (from, until) = (moments.0.0, moments.1.0);
         let limit = limit.clamp(1, MAX_PAGE_SIZE);
-        // Nothing but numbers is put into the text.
+        // Nothing but numbers and ids made from them is put into the text.
         let query = format!(
             "SELECT tag, count(*) AS requests,
                 CAST(coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)
@@ -53,7 +61,8 @@ impl Store {
                     + coalesce(cache_write_1h_tokens, 0)), 0) AS BIGINT) AS tokens,
                 CAST(coalesce(sum(cost_nano), 0) AS BIGINT) AS cost
             FROM {tagged}
-            WHERE tags <> '[]' AND started_at >= {from} AND started_at < {until}
+            WHERE tags <> '[]' AND id >= {first_id} AND id < {end_of_ids}
+                AND started_at >= {from} AND started_at < {until}
             GROUP BY tag ORDER BY cost DESC, tag LIMIT {limit}"
         );
         on_reader!(self, |conn| {
