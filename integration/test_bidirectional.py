@@ -1,5 +1,6 @@
 """InvokeModelWithBidirectionalStream through the front door: events both ways, each as it comes, and ends that tell the truth."""
 
+import contextlib
 import json
 import shutil
 import signal
@@ -9,10 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from h2.settings import SettingCodes
 
 from harness.asking import deployment, model_list
 from harness.clients import raw_exchange
-from harness.http2 import Http2Client
+from harness.http2 import TIMEOUT_SECONDS, Http2Client
 from harness.signing import Pair, generate_pair, signed_headers
 from harness.simulator import BEARER_TOKEN, Simulator, fault, sha256
 from harness.speech import (
@@ -105,6 +107,11 @@ def one_event(gateway, key: str) -> dict:
     rows = eventually(lambda: gateway.events(api_key=key), 15, "the event is in the store")
     assert len(rows) == 1, rows
     return rows[0]
+
+
+def cut_short(upstream):
+    """What AWS saw of the one stream, once it was broken off."""
+    return eventually(lambda: upstream.one() if upstream.one().upload else None, 5, "AWS saw the end")
 
 
 # --- events both ways ----------------------------------------------------------------------------------------------------
@@ -318,6 +325,20 @@ def test_an_event_over_the_limit_ends_the_stream(gateway, client, key, simulator
         assert upstream.one().events == 1
     name, text = talking.exception()
     assert name == "validationException" and "65536 bytes" in text and "max_event" in text
+
+
+@pytest.mark.parametrize("code", [0, 8])
+def test_invariant_1_a_stream_that_is_taken_back_is_not_ended_cleanly_towards_aws(gateway, client, simulator, code):
+    """Whatever reason the client gives, also none (NO_ERROR)."""
+    key = gateway.generate_key()
+    with simulator.recording() as upstream:
+        talking = Talk.by_key(client, "sonic", key)
+        talking.say(TEXT_EVENT)
+        talking.until_answered(1)
+        client.h2.reset_stream(talking.number, error_code=code)
+        client.flush()
+        assert cut_short(upstream).upload == "cut short"
+    assert outcome(one_event(gateway, key)) == "client_gone"
 
 
 # --- who may -------------------------------------------------------------------------------------------------------------
@@ -698,6 +719,98 @@ def test_what_outlasts_the_grace_is_cut_and_recorded(spawn_gateway, simulator):
         row = running.event("cut-1")
         assert (outcome(row), nano_usd(row)) == ("interrupted", OF_TEXT)
     shutil.rmtree(data_dir.parent)
+
+
+# --- clients that take nothing of their answers --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def deaf(spawn_gateway, simulator):
+    """A gateway whose streams may live for 2.5 s, with 1.7 thousandths of a dollar an event; a client that takes nothing."""
+    bounds = {**LIMITS["bidirectional"], "max_duration": "2500ms", "idle_timeout": "500ms"}
+    settings = {"bidirectional": bounds, "budgets": {"estimate_without_bound": 0.001}}
+    config = model_list(deployment("sonic", SONIC), bedgate_settings=settings)
+    dear = fault("usage.0.0.100.100", model=MODEL)
+    with spawn_gateway(config=config) as running, Http2Client(running.port, window=0, takes_data=False) as client:
+        with simulator.faults(dear), simulator.recording() as upstream:
+            yield running, client, upstream
+
+
+def talk_on(talking: Talk, text: str, seconds: float, pause: float = 0.02) -> bytes:
+    """Says events, whatever the answer, as fast as the windows let it; what of the last one is still to be sent."""
+    client, left = talking.client, b""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not talking.stream.is_over:
+        left = left or event(text)
+        room = min(client.h2.local_flow_control_window(talking.number), client.h2.max_outbound_frame_size)
+        client.socket.settimeout(TIMEOUT_SECONDS)
+        client.h2.send_data(talking.number, left[:room])
+        client.flush()
+        left = left[room:]
+        client.socket.settimeout(pause)
+        with contextlib.suppress(TimeoutError):
+            client.read_once()
+    client.socket.settimeout(TIMEOUT_SECONDS)
+    return left
+
+
+def test_invariant_6_a_client_that_takes_nothing_gets_no_more_of_a_hard_budget(deaf):
+    running, client, upstream = deaf
+    key = running.generate_key(max_budget=0.004, budget_enforcement="hard")
+    talking = Talk.by_key(client, "sonic", key)
+    client.until(lambda: talking.stream.status == 200)
+    talk_on(talking, sound(), 1)
+    seen, row = cut_short(upstream), one_event(running, key)
+    # With room for two events and no third, one more may be under way.
+    assert (seen.events in (2, 3), seen.upload, outcome(row)) == (True, "cut short", "interrupted"), seen
+    assert nano_usd(row) in (2 * 1_700_000, 3 * 1_700_000)
+
+
+@pytest.mark.parametrize("size, limit", [(32, "max_duration"), (40_000, "idle_timeout")])
+def test_invariant_8_a_client_that_takes_nothing_does_not_outlast_a_limit(deaf, size, limit):
+    """Small events go on until the stream is too old; large ones fill what is held of the answer, and then nobody speaks."""
+    running, client, upstream = deaf
+    key = running.generate_key()
+    talking = Talk.by_key(client, "sonic", key)
+    client.until(lambda: talking.stream.status == 200)
+    began = time.monotonic()
+    talk_on(talking, sound(size), 3)
+    seen, row = cut_short(upstream), one_event(running, key)
+    assert time.monotonic() - began < 8
+    assert (seen.upload, outcome(row)) == ("cut short", "interrupted")
+    assert limit in running.errors()
+    assert nano_usd(row) > 0
+    if size > 32:
+        assert seen.events < 16, "events were taken while nobody took the answers"
+
+
+def test_invariant_4_what_aws_has_said_counts_when_a_client_leaves_that_took_nothing(spawn_gateway, simulator):
+    """Also what waits behind all that is held for it."""
+    with spawn_gateway(config=CONFIG, env=SECRETS) as running, simulator.recording() as upstream:
+        key = running.generate_key()
+        with Http2Client(running.port, window=0, takes_data=False) as client:
+            talking = Talk.by_key(client, "sonic", key)
+            client.until(lambda: talking.stream.status == 200)
+            talk_on(talking, sound(4_000), 2, pause=0.001)
+        seen, row = cut_short(upstream), one_event(running, key)
+    # Of less than 8 000 bytes an answer 256 KiB are held; the others waited behind.
+    assert (nano_usd(row), outcome(row)) == (seen.events * OF_SPEECH, "client_gone")
+    assert seen.events > 40, "too few to wait"
+
+
+def test_a_client_that_takes_nothing_for_a_while_gets_all_of_its_answer(gateway, key, simulator):
+    with Http2Client(gateway.port, window=0, takes_data=False) as client, simulator.recording() as upstream:
+        talking = Talk.by_key(client, "sonic", key)
+        client.until(lambda: talking.stream.status == 200)
+        left = talk_on(talking, sound(40_000), 1)
+        client.takes_data = True
+        client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20})
+        client.h2.increment_flow_control_window(1 << 20)
+        talking.send(left)
+        talking.finish()
+        answer = talking.ending()
+        assert answer.ended and upstream.one().answer_sha256 == sha256(answer.data)
+        assert talking.answers() == upstream.one().events > 8
 
 
 # --- nothing is left behind ----------------------------------------------------------------------------------------------

@@ -45,6 +45,8 @@ pub struct Uplink {
     has_sent: Cell<bool>,
     /// Set by every event, for who watches over silence.
     is_active: Cell<bool>,
+    /// No event is taken for now.
+    is_paused: Cell<bool>,
     end: RefCell<Option<Result<(), UploadFault>>>,
     sender: Cell<Option<Waker>>,
     watcher: Cell<Option<Waker>>,
@@ -85,6 +87,7 @@ impl Uplink {
             turn: Cell::new(0),
             has_sent: Cell::new(false),
             is_active: Cell::new(false),
+            is_paused: Cell::new(false),
             end: RefCell::new(None),
             sender: Cell::new(None),
             watcher: Cell::new(None),
@@ -131,6 +134,17 @@ impl Uplink {
         }
     }
 
+    /// From now on no event is taken, or again.
+    pub fn pause(&self, is_paused: bool) {
+        let was_paused = self.is_paused.replace(is_paused);
+        if was_paused
+            && !is_paused
+            && let Some(sender) = self.sender.take()
+        {
+            sender.wake();
+        }
+    }
+
     /// Nothing more is wanted of the client: what it has not ended is broken off towards AWS.
     pub fn abandon(&self) {
         if self.end.borrow().is_none() {
@@ -153,6 +167,10 @@ impl Uplink {
         }
         if let Some(end) = &*self.end.borrow() {
             return Poll::Ready(end.clone().err().map(Err));
+        }
+        if self.is_paused.get() {
+            self.sender.set(Some(cx.waker().clone()));
+            return Poll::Pending;
         }
         let polled = self.events.borrow_mut().poll(now, cx);
         match polled {
