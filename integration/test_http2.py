@@ -22,7 +22,7 @@ from harness.waiting import eventually
 H2C = "--http2-prior-knowledge"
 CONVERSE_PATH = "/bedrock/model/my-claude/converse"
 STREAM_PATH = "/bedrock/model/my-claude/converse-stream"
-PROTOCOL_ERROR, INTERNAL_ERROR, REFUSED_STREAM = 1, 2, 7
+NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, REFUSED_STREAM, CANCEL = 0, 1, 2, 7, 8
 FEW = {"server": {"http2": {"max_concurrent_streams": 4, "max_header_list": "8KiB"}, "keep_alive": "1s"}}
 UNKNOWN_LENGTH = {"messages": [{"role": "user", "content": [{"text": "Hello"}]}], "inferenceConfig": {"maxTokens": 64}}
 
@@ -85,6 +85,46 @@ def test_a_body_without_a_length_arrives_as_it_was_sent(gateway, key, slow_simul
         client.send(number, CONVERSE[10:], end=True)
         assert client.answer(number).status == 200
     assert upstream.one().body == CONVERSE
+
+
+@pytest.mark.parametrize("code", [NO_ERROR, CANCEL])
+@pytest.mark.parametrize("length", [[], [("content-length", str(len(CONVERSE)))]])
+def test_invariant_1_a_body_whose_stream_is_taken_back_is_not_whole(gateway, key, slow_simulator, length, code):
+    """Whatever reason the client gives, also none (NO_ERROR)."""
+    for part in (CONVERSE[:40], b""):
+        with slow_simulator.recording() as upstream, Http2Client(gateway.port) as client:
+            number = client.ask(CONVERSE_PATH, None, key, length)
+            if part:
+                client.send(number, part)
+            # Its body is waited for by then.
+            time.sleep(0.1)
+            client.h2.reset_stream(number, error_code=code)
+            client.flush()
+            assert client.answer(client.ask("/health/liveliness", b"", method="GET")).status == 200
+            time.sleep(0.2)
+            upstream.nothing()
+
+
+@pytest.mark.parametrize("length", [[], [("content-length", str(len(CONVERSE)))]])
+def test_a_body_with_trailers_is_whole(gateway, key, slow_simulator, client, length):
+    with slow_simulator.recording() as upstream:
+        number = client.ask(CONVERSE_PATH, None, key, length)
+        client.send(number, CONVERSE)
+        client.h2.send_headers(number, [("x-checksum", "abc")], end_stream=True)
+        client.flush()
+        assert client.answer(number).status == 200
+    assert upstream.one().body == CONVERSE
+
+
+def test_invariant_1_trailers_that_never_come_make_no_whole_body(gateway, key, slow_simulator, client):
+    with slow_simulator.recording() as upstream:
+        number = client.ask(CONVERSE_PATH, None, key)
+        client.send(number, CONVERSE)
+        time.sleep(0.1)
+        client.h2.reset_stream(number, error_code=NO_ERROR)
+        client.flush()
+        time.sleep(0.3)
+        upstream.nothing()
 
 
 def test_a_body_above_the_limit_is_refused_while_it_is_sent(gateway, key):

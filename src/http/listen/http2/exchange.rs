@@ -117,8 +117,14 @@ impl Stream for Upload {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            return match Pin::new(&mut *self.0.borrow_mut()).poll_frame(cx) {
+            let mut incoming = self.0.borrow_mut();
+            return match Pin::new(&mut *incoming).poll_frame(cx) {
                 Poll::Pending => Poll::Pending,
+                // hyper says so, too, where the client took the stream back without a fault (RST_STREAM with NO_ERROR).
+                Poll::Ready(None) if !incoming.is_end_stream() => {
+                    let text = "the client took its stream back before the body's end";
+                    Poll::Ready(Some(Err(PayloadError::Io(io::Error::other(text)))))
+                }
                 Poll::Ready(None) => Poll::Ready(None),
                 Poll::Ready(Some(Err(error))) => {
                     Poll::Ready(Some(Err(PayloadError::Io(io::Error::other(error)))))
