@@ -356,6 +356,48 @@ def test_an_idle_connection_is_told_to_go_and_closed(spawn_gateway, slow_simulat
         assert client.goaways and 0.7 < time.monotonic() - began < 4
 
 
+@pytest.fixture(scope="module")
+def impatient(spawn_gateway, slow_simulator):
+    """A gateway that waits for its clients for a second."""
+    server = {"lame_duck": 0, "client_write_timeout": "1s"}
+    settings = {"server": server, "limits": {"drain_timeout": "1s"}}
+    config = model_list(deployment("my-claude"), bedgate_settings=settings)
+    with spawn_gateway(config=config, upstream=slow_simulator) as running:
+        yield running
+
+
+@pytest.mark.parametrize("path, window", [(CONVERSE_PATH, 0), (STREAM_PATH, 0), (STREAM_PATH, 100)])
+def test_invariant_8_a_client_that_takes_nothing_is_cut_off(impatient, path, window):
+    call_id = f"deaf-{len(path)}-{window}"
+    with Http2Client(impatient.port, window=window, takes_data=False) as client:
+        number = client.ask(path, CONVERSE, impatient.generate_key(), [("x-litellm-call-id", call_id)])
+        client.until(lambda: len(client.streams[number].data) == window and client.streams[number].status == 200)
+        began = time.monotonic()
+        assert client.answer(number).reset == CANCEL
+        assert 0.5 < time.monotonic() - began < 4
+        assert client.answer(client.ask("/nowhere", b"", method="HEAD")).ended, "the connection goes on"
+        if path == STREAM_PATH:
+            assert outcome(impatient.event(call_id)) == "client_gone"
+
+
+def test_a_client_that_takes_a_little_at_a_time_and_one_that_waits_for_aws_are_not_cut_off(impatient, slow_simulator):
+    with slow_simulator.faults(fault("stall-in-stream.3.2500", model="claude-3-5-sonnet")):
+        with Http2Client(impatient.port, window=0, takes_data=False) as client:
+            number = client.ask(STREAM_PATH, CONVERSE, impatient.generate_key())
+            stream, began = client.streams[number], time.monotonic()
+            client.socket.settimeout(0.2)
+            while not stream.is_over and time.monotonic() - began < 15:
+                client.h2.increment_flow_control_window(400, number)
+                client.flush()
+                try:
+                    client.read_once()
+                except TimeoutError:
+                    pass
+                time.sleep(0.1)
+    assert stream.ended and messages_of(stream.data)[-1] == "metadata"
+    assert time.monotonic() - began > 2.5
+
+
 # --- the stop ------------------------------------------------------------------------------------------------------------
 
 
