@@ -315,6 +315,25 @@ def test_events_that_end_too_early_are_not_ended_cleanly_towards_aws(gateway, cl
     assert talking.exception()[0] == "validationException" and not answer.ended
 
 
+@pytest.mark.parametrize("how", ["at once", "in a frame of its own"])
+@pytest.mark.parametrize("by", ["a pair", "a key as access key id"])
+def test_invariant_1_what_comes_behind_the_end_of_the_events_is_refused_not_dropped(gateway, client, key, pair, simulator, by, how):
+    with simulator.recording() as upstream:
+        talking = Talk.by_pair(client, gateway, "sonic", pair if by == "a pair" else Pair(key, "nobody knows this"))
+        talking.say(TEXT_EVENT)
+        talking.until_stated(1)
+        end, more = talking.chain.wrap(b""), talking.chain.wrap(event("more"))
+        parts = [end + more] if how == "at once" else [end, more]
+        for part in parts:
+            client.h2.send_data(talking.number, part)
+        client.flush()
+        answer = talking.ending()
+        seen = cut_short(upstream)
+    assert (seen.upload, seen.events, answer.ended) == ("cut short", 1, False)
+    name, text = talking.exception()
+    assert name == "validationException" and "behind the empty signed event" in text
+
+
 def test_an_event_over_the_limit_ends_the_stream(gateway, client, key, simulator):
     with simulator.recording() as upstream:
         talking = Talk.by_key(client, "sonic", key)

@@ -134,6 +134,12 @@ impl Uplink {
         }
     }
 
+    /// No more events are taken, for this reason.
+    pub(super) fn fail(&self, fault: UploadFault) -> UploadFault {
+        self.finish(Err(fault.clone()));
+        fault
+    }
+
     /// From now on no event is taken, or again.
     pub fn pause(&self, is_paused: bool) {
         let was_paused = self.is_paused.replace(is_paused);
@@ -217,7 +223,10 @@ impl Events {
             if let Some(frame) = self.splitter.next_frame()? {
                 self.held = None;
                 let event = self.event_in(frame, now())?;
-                return Poll::Ready(Ok((!event.is_empty()).then_some(event)));
+                if event.is_empty() {
+                    return Poll::Ready(self.nothing_behind(cx).map(|()| None));
+                }
+                return Poll::Ready(Ok(Some(event)));
             }
             self.hold()?;
             let Some(incoming) = &mut self.incoming else { return Poll::Ready(Err(UploadFault::Abandoned)) };
@@ -229,6 +238,23 @@ impl Events {
                     return Poll::Ready(Err(UploadFault::CutShort));
                 }
                 None => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+
+    /// After the event that ends all others: whether anything that has arrived stands behind it. The end of the request is
+    /// not waited for.
+    fn nothing_behind(&mut self, cx: &mut Context<'_>) -> Result<(), UploadFault> {
+        if !self.splitter.is_empty() {
+            return Err(UploadFault::BehindTheEnd);
+        }
+        let Some(incoming) = &mut self.incoming else { return Ok(()) };
+        loop {
+            match incoming.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(chunk))) if chunk.is_empty() => {}
+                Poll::Ready(Some(Ok(_))) => return Err(UploadFault::BehindTheEnd),
+                Poll::Ready(Some(Err(error))) => return Err(UploadFault::ClientGone(error)),
+                Poll::Ready(None) | Poll::Pending => return Ok(()),
             }
         }
     }
