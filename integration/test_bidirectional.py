@@ -4,12 +4,16 @@ import contextlib
 import json
 import shutil
 import signal
+import socketserver
 import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, RequestReceived
 from h2.settings import SettingCodes
 
 from harness.asking import deployment, model_list
@@ -504,6 +508,55 @@ def test_invariant_6_a_stream_ends_before_the_hard_budget_is_used_up(spawn_gatew
         assert refused(running, client, key) == (400, "ServiceQuotaExceededException")
 
 
+def statement(speech: int) -> bytes:
+    """A frame that states this usage, as AWS sends it."""
+    tokens = {"input": {"speechTokens": speech, "textTokens": 0}, "output": {"speechTokens": 0, "textTokens": 0}}
+    return event(json.dumps({"event": {"usageEvent": {"details": {"total": tokens}}}}))
+
+
+class StopsInFrames(socketserver.BaseRequestHandler):
+    """In AWS's place: each DATA of events is answered with a statement and the beginning of a frame."""
+
+    heard = 0
+
+    def handle(self) -> None:
+        connection = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
+        connection.initiate_connection()
+        self.request.sendall(connection.data_to_send())
+        while received := self.request.recv(65536):
+            for happened in connection.receive_data(received):
+                if isinstance(happened, RequestReceived):
+                    connection.send_headers(happened.stream_id, [(":status", "200"), ("content-type", STREAM)])
+                elif isinstance(happened, DataReceived):
+                    type(self).heard += 1
+                    if type(self).heard == 1:
+                        connection.send_data(happened.stream_id, statement(1_000) + statement(2_000) + event("half")[:-10])
+            self.request.sendall(connection.data_to_send())
+
+
+def test_invariant_6_a_used_up_budget_does_not_wait_for_the_end_of_a_frame(spawn_gateway):
+    """AWS stops inside one: no event is taken any more, and after a second the stream is broken off without words."""
+    settings = {**LIMITS, "budgets": {"estimate_without_bound": 0.001}}
+    config = model_list(deployment("sonic", SONIC), bedgate_settings=settings)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), StopsInFrames) as place:
+        threading.Thread(target=place.serve_forever, daemon=True).start()
+        env = {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": f"http://127.0.0.1:{place.server_address[1]}"}
+        with spawn_gateway(config=config, env=env) as running, Http2Client(running.port) as client:
+            key = running.generate_key(max_budget=0.007, budget_enforcement="hard")
+            talking = Talk.by_key(client, "sonic", key)
+            talking.say(TEXT_EVENT)
+            client.until(lambda: talking.stream.data.endswith(event("half")[-50:-10]))
+            began = time.monotonic()
+            talking.say(TEXT_EVENT, TEXT_EVENT)
+            answer = talking.ending()
+            assert 0.5 < time.monotonic() - began < 3
+            assert not answer.ended and talking.exception() is None
+            row = one_event(running, key)
+        place.shutdown()
+    assert StopsInFrames.heard == 1
+    assert (outcome(row), nano_usd(row)) == ("interrupted", 2_000 * SPEECH_IN)
+
+
 def test_invariant_6_streams_at_once_share_a_hard_budget(spawn_gateway, simulator):
     """Each says events until it is cut off: together they spend no more than there is."""
     settings = {**LIMITS, "budgets": {"estimate_without_bound": 0.0034}}
@@ -654,8 +707,6 @@ def test_invariant_7_none_is_asked_once_an_event_was_taken(two_regions, simulato
 
 def test_a_place_that_speaks_no_http2_is_no_way_to_aws(spawn_gateway, simulator):
     """Nothing but HTTP/1.1: the connection is closed at the first bytes."""
-    import socketserver
-
     class Closes(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             self.request.recv(1000)
