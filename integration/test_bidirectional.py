@@ -1,18 +1,24 @@
 """InvokeModelWithBidirectionalStream through the front door: events both ways, each as it comes, and ends that tell the truth."""
 
+import contextlib
 import json
 import shutil
 import signal
+import socketserver
 import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, RequestReceived
+from h2.settings import SettingCodes
 
 from harness.asking import deployment, model_list
 from harness.clients import raw_exchange
-from harness.http2 import Http2Client
+from harness.http2 import TIMEOUT_SECONDS, Http2Client
 from harness.signing import Pair, generate_pair, signed_headers
 from harness.simulator import BEARER_TOKEN, Simulator, fault, sha256
 from harness.speech import (
@@ -105,6 +111,11 @@ def one_event(gateway, key: str) -> dict:
     rows = eventually(lambda: gateway.events(api_key=key), 15, "the event is in the store")
     assert len(rows) == 1, rows
     return rows[0]
+
+
+def cut_short(upstream):
+    """What AWS saw of the one stream, once it was broken off."""
+    return eventually(lambda: upstream.one() if upstream.one().upload else None, 5, "AWS saw the end")
 
 
 # --- events both ways ----------------------------------------------------------------------------------------------------
@@ -308,6 +319,25 @@ def test_events_that_end_too_early_are_not_ended_cleanly_towards_aws(gateway, cl
     assert talking.exception()[0] == "validationException" and not answer.ended
 
 
+@pytest.mark.parametrize("how", ["at once", "in a frame of its own"])
+@pytest.mark.parametrize("by", ["a pair", "a key as access key id"])
+def test_invariant_1_what_comes_behind_the_end_of_the_events_is_refused_not_dropped(gateway, client, key, pair, simulator, by, how):
+    with simulator.recording() as upstream:
+        talking = Talk.by_pair(client, gateway, "sonic", pair if by == "a pair" else Pair(key, "nobody knows this"))
+        talking.say(TEXT_EVENT)
+        talking.until_stated(1)
+        end, more = talking.chain.wrap(b""), talking.chain.wrap(event("more"))
+        parts = [end + more] if how == "at once" else [end, more]
+        for part in parts:
+            client.h2.send_data(talking.number, part)
+        client.flush()
+        answer = talking.ending()
+        seen = cut_short(upstream)
+    assert (seen.upload, seen.events, answer.ended) == ("cut short", 1, False)
+    name, text = talking.exception()
+    assert name == "validationException" and "behind the empty signed event" in text
+
+
 def test_an_event_over_the_limit_ends_the_stream(gateway, client, key, simulator):
     with simulator.recording() as upstream:
         talking = Talk.by_key(client, "sonic", key)
@@ -318,6 +348,20 @@ def test_an_event_over_the_limit_ends_the_stream(gateway, client, key, simulator
         assert upstream.one().events == 1
     name, text = talking.exception()
     assert name == "validationException" and "65536 bytes" in text and "max_event" in text
+
+
+@pytest.mark.parametrize("code", [0, 8])
+def test_invariant_1_a_stream_that_is_taken_back_is_not_ended_cleanly_towards_aws(gateway, client, simulator, code):
+    """Whatever reason the client gives, also none (NO_ERROR)."""
+    key = gateway.generate_key()
+    with simulator.recording() as upstream:
+        talking = Talk.by_key(client, "sonic", key)
+        talking.say(TEXT_EVENT)
+        talking.until_answered(1)
+        client.h2.reset_stream(talking.number, error_code=code)
+        client.flush()
+        assert cut_short(upstream).upload == "cut short"
+    assert outcome(one_event(gateway, key)) == "client_gone"
 
 
 # --- who may -------------------------------------------------------------------------------------------------------------
@@ -462,6 +506,55 @@ def test_invariant_6_a_stream_ends_before_the_hard_budget_is_used_up(spawn_gatew
         assert nano_usd(row) == 2 * 100 * (SPEECH_IN + SPEECH_OUT) <= 4_000_000
         assert (outcome(row), seen.events, seen.upload) == ("interrupted", 2, "cut short")
         assert refused(running, client, key) == (400, "ServiceQuotaExceededException")
+
+
+def statement(speech: int) -> bytes:
+    """A frame that states this usage, as AWS sends it."""
+    tokens = {"input": {"speechTokens": speech, "textTokens": 0}, "output": {"speechTokens": 0, "textTokens": 0}}
+    return event(json.dumps({"event": {"usageEvent": {"details": {"total": tokens}}}}))
+
+
+class StopsInFrames(socketserver.BaseRequestHandler):
+    """In AWS's place: each DATA of events is answered with a statement and the beginning of a frame."""
+
+    heard = 0
+
+    def handle(self) -> None:
+        connection = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
+        connection.initiate_connection()
+        self.request.sendall(connection.data_to_send())
+        while received := self.request.recv(65536):
+            for happened in connection.receive_data(received):
+                if isinstance(happened, RequestReceived):
+                    connection.send_headers(happened.stream_id, [(":status", "200"), ("content-type", STREAM)])
+                elif isinstance(happened, DataReceived):
+                    type(self).heard += 1
+                    if type(self).heard == 1:
+                        connection.send_data(happened.stream_id, statement(1_000) + statement(2_000) + event("half")[:-10])
+            self.request.sendall(connection.data_to_send())
+
+
+def test_invariant_6_a_used_up_budget_does_not_wait_for_the_end_of_a_frame(spawn_gateway):
+    """AWS stops inside one: no event is taken any more, and after a second the stream is broken off without words."""
+    settings = {**LIMITS, "budgets": {"estimate_without_bound": 0.001}}
+    config = model_list(deployment("sonic", SONIC), bedgate_settings=settings)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), StopsInFrames) as place:
+        threading.Thread(target=place.serve_forever, daemon=True).start()
+        env = {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": f"http://127.0.0.1:{place.server_address[1]}"}
+        with spawn_gateway(config=config, env=env) as running, Http2Client(running.port) as client:
+            key = running.generate_key(max_budget=0.007, budget_enforcement="hard")
+            talking = Talk.by_key(client, "sonic", key)
+            talking.say(TEXT_EVENT)
+            client.until(lambda: talking.stream.data.endswith(event("half")[-50:-10]))
+            began = time.monotonic()
+            talking.say(TEXT_EVENT, TEXT_EVENT)
+            answer = talking.ending()
+            assert 0.5 < time.monotonic() - began < 3
+            assert not answer.ended and talking.exception() is None
+            row = one_event(running, key)
+        place.shutdown()
+    assert StopsInFrames.heard == 1
+    assert (outcome(row), nano_usd(row)) == ("interrupted", 2_000 * SPEECH_IN)
 
 
 def test_invariant_6_streams_at_once_share_a_hard_budget(spawn_gateway, simulator):
@@ -614,8 +707,6 @@ def test_invariant_7_none_is_asked_once_an_event_was_taken(two_regions, simulato
 
 def test_a_place_that_speaks_no_http2_is_no_way_to_aws(spawn_gateway, simulator):
     """Nothing but HTTP/1.1: the connection is closed at the first bytes."""
-    import socketserver
-
     class Closes(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             self.request.recv(1000)
@@ -698,6 +789,98 @@ def test_what_outlasts_the_grace_is_cut_and_recorded(spawn_gateway, simulator):
         row = running.event("cut-1")
         assert (outcome(row), nano_usd(row)) == ("interrupted", OF_TEXT)
     shutil.rmtree(data_dir.parent)
+
+
+# --- clients that take nothing of their answers --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def deaf(spawn_gateway, simulator):
+    """A gateway whose streams may live for 2.5 s, with 1.7 thousandths of a dollar an event; a client that takes nothing."""
+    bounds = {**LIMITS["bidirectional"], "max_duration": "2500ms", "idle_timeout": "500ms"}
+    settings = {"bidirectional": bounds, "budgets": {"estimate_without_bound": 0.001}}
+    config = model_list(deployment("sonic", SONIC), bedgate_settings=settings)
+    dear = fault("usage.0.0.100.100", model=MODEL)
+    with spawn_gateway(config=config) as running, Http2Client(running.port, window=0, takes_data=False) as client:
+        with simulator.faults(dear), simulator.recording() as upstream:
+            yield running, client, upstream
+
+
+def talk_on(talking: Talk, text: str, seconds: float, pause: float = 0.02) -> bytes:
+    """Says events, whatever the answer, as fast as the windows let it; what of the last one is still to be sent."""
+    client, left = talking.client, b""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not talking.stream.is_over:
+        left = left or event(text)
+        room = min(client.h2.local_flow_control_window(talking.number), client.h2.max_outbound_frame_size)
+        client.socket.settimeout(TIMEOUT_SECONDS)
+        client.h2.send_data(talking.number, left[:room])
+        client.flush()
+        left = left[room:]
+        client.socket.settimeout(pause)
+        with contextlib.suppress(TimeoutError):
+            client.read_once()
+    client.socket.settimeout(TIMEOUT_SECONDS)
+    return left
+
+
+def test_invariant_6_a_client_that_takes_nothing_gets_no_more_of_a_hard_budget(deaf):
+    running, client, upstream = deaf
+    key = running.generate_key(max_budget=0.004, budget_enforcement="hard")
+    talking = Talk.by_key(client, "sonic", key)
+    client.until(lambda: talking.stream.status == 200)
+    talk_on(talking, sound(), 1)
+    seen, row = cut_short(upstream), one_event(running, key)
+    # With room for two events and no third, one more may be under way.
+    assert (seen.events in (2, 3), seen.upload, outcome(row)) == (True, "cut short", "interrupted"), seen
+    assert nano_usd(row) in (2 * 1_700_000, 3 * 1_700_000)
+
+
+@pytest.mark.parametrize("size, limit", [(32, "max_duration"), (40_000, "idle_timeout")])
+def test_invariant_8_a_client_that_takes_nothing_does_not_outlast_a_limit(deaf, size, limit):
+    """Small events go on until the stream is too old; large ones fill what is held of the answer, and then nobody speaks."""
+    running, client, upstream = deaf
+    key = running.generate_key()
+    talking = Talk.by_key(client, "sonic", key)
+    client.until(lambda: talking.stream.status == 200)
+    began = time.monotonic()
+    talk_on(talking, sound(size), 3)
+    seen, row = cut_short(upstream), one_event(running, key)
+    assert time.monotonic() - began < 8
+    assert (seen.upload, outcome(row)) == ("cut short", "interrupted")
+    assert limit in running.errors()
+    assert nano_usd(row) > 0
+    if size > 32:
+        assert seen.events < 16, "events were taken while nobody took the answers"
+
+
+def test_invariant_4_what_aws_has_said_counts_when_a_client_leaves_that_took_nothing(spawn_gateway, simulator):
+    """Also what waits behind all that is held for it."""
+    with spawn_gateway(config=CONFIG, env=SECRETS) as running, simulator.recording() as upstream:
+        key = running.generate_key()
+        with Http2Client(running.port, window=0, takes_data=False) as client:
+            talking = Talk.by_key(client, "sonic", key)
+            client.until(lambda: talking.stream.status == 200)
+            talk_on(talking, sound(4_000), 2, pause=0.001)
+        seen, row = cut_short(upstream), one_event(running, key)
+    # Of less than 8 000 bytes an answer 256 KiB are held; the others waited behind.
+    assert (nano_usd(row), outcome(row)) == (seen.events * OF_SPEECH, "client_gone")
+    assert seen.events > 40, "too few to wait"
+
+
+def test_a_client_that_takes_nothing_for_a_while_gets_all_of_its_answer(gateway, key, simulator):
+    with Http2Client(gateway.port, window=0, takes_data=False) as client, simulator.recording() as upstream:
+        talking = Talk.by_key(client, "sonic", key)
+        client.until(lambda: talking.stream.status == 200)
+        left = talk_on(talking, sound(40_000), 1)
+        client.takes_data = True
+        client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20})
+        client.h2.increment_flow_control_window(1 << 20)
+        talking.send(left)
+        talking.finish()
+        answer = talking.ending()
+        assert answer.ended and upstream.one().answer_sha256 == sha256(answer.data)
+        assert talking.answers() == upstream.one().events > 8
 
 
 # --- nothing is left behind ----------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from harness.waiting import eventually
 H2C = "--http2-prior-knowledge"
 CONVERSE_PATH = "/bedrock/model/my-claude/converse"
 STREAM_PATH = "/bedrock/model/my-claude/converse-stream"
-PROTOCOL_ERROR, INTERNAL_ERROR, REFUSED_STREAM = 1, 2, 7
+NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, REFUSED_STREAM, CANCEL = 0, 1, 2, 7, 8
 FEW = {"server": {"http2": {"max_concurrent_streams": 4, "max_header_list": "8KiB"}, "keep_alive": "1s"}}
 UNKNOWN_LENGTH = {"messages": [{"role": "user", "content": [{"text": "Hello"}]}], "inferenceConfig": {"maxTokens": 64}}
 
@@ -85,6 +85,46 @@ def test_a_body_without_a_length_arrives_as_it_was_sent(gateway, key, slow_simul
         client.send(number, CONVERSE[10:], end=True)
         assert client.answer(number).status == 200
     assert upstream.one().body == CONVERSE
+
+
+@pytest.mark.parametrize("code", [NO_ERROR, CANCEL])
+@pytest.mark.parametrize("length", [[], [("content-length", str(len(CONVERSE)))]])
+def test_invariant_1_a_body_whose_stream_is_taken_back_is_not_whole(gateway, key, slow_simulator, length, code):
+    """Whatever reason the client gives, also none (NO_ERROR)."""
+    for part in (CONVERSE[:40], b""):
+        with slow_simulator.recording() as upstream, Http2Client(gateway.port) as client:
+            number = client.ask(CONVERSE_PATH, None, key, length)
+            if part:
+                client.send(number, part)
+            # Its body is waited for by then.
+            time.sleep(0.1)
+            client.h2.reset_stream(number, error_code=code)
+            client.flush()
+            assert client.answer(client.ask("/health/liveliness", b"", method="GET")).status == 200
+            time.sleep(0.2)
+            upstream.nothing()
+
+
+@pytest.mark.parametrize("length", [[], [("content-length", str(len(CONVERSE)))]])
+def test_a_body_with_trailers_is_whole(gateway, key, slow_simulator, client, length):
+    with slow_simulator.recording() as upstream:
+        number = client.ask(CONVERSE_PATH, None, key, length)
+        client.send(number, CONVERSE)
+        client.h2.send_headers(number, [("x-checksum", "abc")], end_stream=True)
+        client.flush()
+        assert client.answer(number).status == 200
+    assert upstream.one().body == CONVERSE
+
+
+def test_invariant_1_trailers_that_never_come_make_no_whole_body(gateway, key, slow_simulator, client):
+    with slow_simulator.recording() as upstream:
+        number = client.ask(CONVERSE_PATH, None, key)
+        client.send(number, CONVERSE)
+        time.sleep(0.1)
+        client.h2.reset_stream(number, error_code=NO_ERROR)
+        client.flush()
+        time.sleep(0.3)
+        upstream.nothing()
 
 
 def test_a_body_above_the_limit_is_refused_while_it_is_sent(gateway, key):
@@ -314,6 +354,48 @@ def test_an_idle_connection_is_told_to_go_and_closed(spawn_gateway, slow_simulat
         began = time.monotonic()
         client.until_closed(10)
         assert client.goaways and 0.7 < time.monotonic() - began < 4
+
+
+@pytest.fixture(scope="module")
+def impatient(spawn_gateway, slow_simulator):
+    """A gateway that waits for its clients for a second."""
+    server = {"lame_duck": 0, "client_write_timeout": "1s"}
+    settings = {"server": server, "limits": {"drain_timeout": "1s"}}
+    config = model_list(deployment("my-claude"), bedgate_settings=settings)
+    with spawn_gateway(config=config, upstream=slow_simulator) as running:
+        yield running
+
+
+@pytest.mark.parametrize("path, window", [(CONVERSE_PATH, 0), (STREAM_PATH, 0), (STREAM_PATH, 100)])
+def test_invariant_8_a_client_that_takes_nothing_is_cut_off(impatient, path, window):
+    call_id = f"deaf-{len(path)}-{window}"
+    with Http2Client(impatient.port, window=window, takes_data=False) as client:
+        number = client.ask(path, CONVERSE, impatient.generate_key(), [("x-litellm-call-id", call_id)])
+        client.until(lambda: len(client.streams[number].data) == window and client.streams[number].status == 200)
+        began = time.monotonic()
+        assert client.answer(number).reset == CANCEL
+        assert 0.5 < time.monotonic() - began < 4
+        assert client.answer(client.ask("/nowhere", b"", method="HEAD")).ended, "the connection goes on"
+        if path == STREAM_PATH:
+            assert outcome(impatient.event(call_id)) == "client_gone"
+
+
+def test_a_client_that_takes_a_little_at_a_time_and_one_that_waits_for_aws_are_not_cut_off(impatient, slow_simulator):
+    with slow_simulator.faults(fault("stall-in-stream.3.2500", model="claude-3-5-sonnet")):
+        with Http2Client(impatient.port, window=0, takes_data=False) as client:
+            number = client.ask(STREAM_PATH, CONVERSE, impatient.generate_key())
+            stream, began = client.streams[number], time.monotonic()
+            client.socket.settimeout(0.2)
+            while not stream.is_over and time.monotonic() - began < 15:
+                client.h2.increment_flow_control_window(400, number)
+                client.flush()
+                try:
+                    client.read_once()
+                except TimeoutError:
+                    pass
+                time.sleep(0.1)
+    assert stream.ended and messages_of(stream.data)[-1] == "metadata"
+    assert time.monotonic() - began > 2.5
 
 
 # --- the stop ------------------------------------------------------------------------------------------------------------

@@ -17,15 +17,19 @@ use crate::upstream::{Answer, AnswerBody};
 use crate::usage::{Framing, Progress};
 
 mod account;
+mod conversation;
 mod duplex;
+mod flow;
 mod last_words;
 mod losses;
 mod spending;
+mod stopped;
 
 pub use account::{Account, AccountParts, Ending, Opening, Place};
-pub use duplex::{DuplexBody, DuplexLimits, Stopped};
+pub use duplex::{DuplexBody, DuplexLimits};
 use last_words::Cause;
 pub use losses::Losses;
+pub use stopped::Stopped;
 
 /// How long a client has to take the last words of a stream before its connection is broken off: bytes that were not
 /// taken by then go down with it.

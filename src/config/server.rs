@@ -26,9 +26,10 @@ pub struct ServerConfig {
     /// `keep_alive`. How long an idle client connection stays open. Keep it above the idle timeout of the load
     /// balancer in front (60 s at an ALB): below it, now and then a request meets a closing connection.
     pub keep_alive: Duration,
-    /// `client_write_timeout`. How long a client may take nothing of an answer that waits for it; then its connection is
-    /// broken and the request ends as `client_gone`. Too low cuts clients that pause while they read; without a limit
-    /// (0) one that stops reading holds its answer, and its place in the journal, for ever. On Linux only.
+    /// `client_write_timeout`. How long a client may take nothing of an answer that waits for it; then its connection, or
+    /// its stream of HTTP/2, is broken and the request ends as `client_gone`. Too low cuts clients that pause while they
+    /// read; without a limit (0) one that stops reading holds its answer, and its place in the journal, for ever. Of
+    /// HTTP/1.1, and of connections that take nothing at all, on Linux only.
     pub client_write_timeout: Duration,
     /// `lame_duck`. How long readiness is red before connections are refused, at SIGTERM: the time a load
     /// balancer needs to notice. 0: not at all.

@@ -37,6 +37,12 @@ pub enum UploadFault {
     /// The client has gone, or its connection broke.
     #[error("the client's stream broke off: {0}")]
     ClientGone(String),
+    /// Bytes came behind the end of the events.
+    #[error("data came behind the empty signed event that ends the request's events")]
+    BehindTheEnd,
+    /// No signature for AWS could be made.
+    #[error("an event could not be signed for Amazon Bedrock")]
+    Unsignable,
     /// The answer is over: nothing more is wanted.
     #[error("the answer is over")]
     Abandoned,
@@ -59,6 +65,7 @@ impl UploadFault {
     pub fn exception(&self) -> &'static str {
         match self {
             Self::Full(_) => "serviceUnavailableException",
+            Self::Unsignable => "internalServerException",
             _ => "validationException",
         }
     }
@@ -71,10 +78,13 @@ impl From<UploadFault> for GatewayError {
             UploadFault::Unsigned | UploadFault::WrongSignature | UploadFault::Skewed { .. } => {
                 Self::InvalidSignature(text)
             }
-            UploadFault::Frame(_) | UploadFault::CutShort => Self::Validation(text),
+            UploadFault::Frame(_) | UploadFault::CutShort | UploadFault::BehindTheEnd => {
+                Self::Validation(text)
+            }
             UploadFault::Full(_) => {
                 Self::Overloaded { reason: text.into(), retry_after: std::time::Duration::from_secs(1) }
             }
+            UploadFault::Unsignable => Self::Internal(anyhow::Error::msg(text)),
             UploadFault::ClientGone(_) | UploadFault::Abandoned => Self::BodyBroken(text),
         }
     }

@@ -45,6 +45,8 @@ pub struct Uplink {
     has_sent: Cell<bool>,
     /// Set by every event, for who watches over silence.
     is_active: Cell<bool>,
+    /// No event is taken for now.
+    is_paused: Cell<bool>,
     end: RefCell<Option<Result<(), UploadFault>>>,
     sender: Cell<Option<Waker>>,
     watcher: Cell<Option<Waker>>,
@@ -85,6 +87,7 @@ impl Uplink {
             turn: Cell::new(0),
             has_sent: Cell::new(false),
             is_active: Cell::new(false),
+            is_paused: Cell::new(false),
             end: RefCell::new(None),
             sender: Cell::new(None),
             watcher: Cell::new(None),
@@ -131,6 +134,23 @@ impl Uplink {
         }
     }
 
+    /// No more events are taken, for this reason.
+    pub(super) fn fail(&self, fault: UploadFault) -> UploadFault {
+        self.finish(Err(fault.clone()));
+        fault
+    }
+
+    /// From now on no event is taken, or again.
+    pub fn pause(&self, is_paused: bool) {
+        let was_paused = self.is_paused.replace(is_paused);
+        if was_paused
+            && !is_paused
+            && let Some(sender) = self.sender.take()
+        {
+            sender.wake();
+        }
+    }
+
     /// Nothing more is wanted of the client: what it has not ended is broken off towards AWS.
     pub fn abandon(&self) {
         if self.end.borrow().is_none() {
@@ -153,6 +173,10 @@ impl Uplink {
         }
         if let Some(end) = &*self.end.borrow() {
             return Poll::Ready(end.clone().err().map(Err));
+        }
+        if self.is_paused.get() {
+            self.sender.set(Some(cx.waker().clone()));
+            return Poll::Pending;
         }
         let polled = self.events.borrow_mut().poll(now, cx);
         match polled {
@@ -199,7 +223,10 @@ impl Events {
             if let Some(frame) = self.splitter.next_frame()? {
                 self.held = None;
                 let event = self.event_in(frame, now())?;
-                return Poll::Ready(Ok((!event.is_empty()).then_some(event)));
+                if event.is_empty() {
+                    return Poll::Ready(self.nothing_behind(cx).map(|()| None));
+                }
+                return Poll::Ready(Ok(Some(event)));
             }
             self.hold()?;
             let Some(incoming) = &mut self.incoming else { return Poll::Ready(Err(UploadFault::Abandoned)) };
@@ -211,6 +238,23 @@ impl Events {
                     return Poll::Ready(Err(UploadFault::CutShort));
                 }
                 None => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+
+    /// After the event that ends all others: whether anything that has arrived stands behind it. The end of the request is
+    /// not waited for.
+    fn nothing_behind(&mut self, cx: &mut Context<'_>) -> Result<(), UploadFault> {
+        if !self.splitter.is_empty() {
+            return Err(UploadFault::BehindTheEnd);
+        }
+        let Some(incoming) = &mut self.incoming else { return Ok(()) };
+        loop {
+            match incoming.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(chunk))) if chunk.is_empty() => {}
+                Poll::Ready(Some(Ok(_))) => return Err(UploadFault::BehindTheEnd),
+                Poll::Ready(Some(Err(error))) => return Err(UploadFault::ClientGone(error)),
+                Poll::Ready(None) | Poll::Pending => return Ok(()),
             }
         }
     }

@@ -32,8 +32,8 @@ fn event(text: &str) -> Bytes {
 /// What a client sends: envelopes around these events, and one around nothing.
 fn wrapped(events: &[&str]) -> Vec<Bytes> {
     let mut chain = chain();
-    let mut frames: Vec<Bytes> = events.iter().map(|text| chain.wrap(&event(text), NOW)).collect();
-    frames.push(chain.wrap(&[], NOW));
+    let mut frames: Vec<Bytes> = events.iter().map(|text| chain.wrap(&event(text), NOW).unwrap()).collect();
+    frames.push(chain.wrap(&[], NOW).unwrap());
     frames
 }
 
@@ -94,10 +94,10 @@ fn the_end_of_signed_events_is_one_of_them() {
 fn a_bad_event_ends_the_stream_and_nothing_behind_it_is_taken() {
     let good = || wrapped(&["a", "b", "c"]);
     let mut other = chain();
-    let of_another = other.wrap(&event("x"), NOW);
+    let of_another = other.wrap(&event("x"), NOW).unwrap();
     let mut late = chain();
     let _ = late.wrap(&event("a"), NOW);
-    let late = late.wrap(&event("b"), UnixMicros(NOW.0 + 301_000_000));
+    let late = late.wrap(&event("b"), UnixMicros(NOW.0 + 301_000_000)).unwrap();
     let [a, b, c, end] = good().try_into().unwrap();
     let cases = [
         (vec![a.clone(), c.clone(), end.clone()], UploadFault::WrongSignature),

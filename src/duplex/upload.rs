@@ -44,13 +44,14 @@ impl Body for UploadBody {
         self.is_over = !matches!(event, Ok(Some(_)));
         let wrapped = |chain: &mut EventChain, event: &[u8]| chain.wrap(event, UnixMicros::now());
         let bytes = match (event?, &mut self.chain) {
-            (Some(event), None) => event,
+            (Some(event), None) => Some(event),
             (Some(event), Some(chain)) => wrapped(chain, &event),
             // An envelope around nothing says that there are no more.
             (None, Some(chain)) => wrapped(chain, &[]),
             (None, None) => return Poll::Ready(None),
         };
-        Poll::Ready(Some(Ok(Frame::data(bytes))))
+        self.is_over |= bytes.is_none();
+        Poll::Ready(Some(bytes.map(Frame::data).ok_or_else(|| self.uplink.fail(UploadFault::Unsignable))))
     }
 
     fn is_end_stream(&self) -> bool {

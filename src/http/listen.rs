@@ -1,8 +1,8 @@
 //! Listening: every worker's door, where a connection is told to be HTTP/1.1 or HTTP/2, plain or TLS, and all of
 //! them reach the same handlers.
 //!
-//! HTTP/1.1 is served by actix-http. HTTP/2 is served by hyper, because the `h2` that actix-http is built on drops
-//! the answers of a client that says GOAWAY as soon as it has an answer's head, as the AWS SDK for JavaScript does.
+//! HTTP/1.1 is served by our own `listen/http1.rs`. HTTP/2 is served by hyper, because the `h2` that actix-http is built
+//! on drops the answers of a client that says GOAWAY as soon as it has an answer's head, as the AWS SDK for JavaScript does.
 
 use std::fmt::Debug;
 use std::io;

@@ -60,19 +60,20 @@ impl EventChain {
         Self { secret, region, service, derived: None, previous: head_signature.to_owned() }
     }
 
-    /// The next event in its wrapping frame; an event of no bytes is the end of the request's events.
-    pub fn wrap(&mut self, event: &[u8], now: UnixMicros) -> Bytes {
+    /// The next event in its wrapping frame; an event of no bytes is the end of the request's events. `None`: there is no
+    /// signature of it.
+    pub fn wrap(&mut self, event: &[u8], now: UnixMicros) -> Option<Bytes> {
         // AWS's own signers write whole seconds.
         let millis = now.0.div_euclid(1_000_000).saturating_mul(1_000);
-        let signature = self.next_signature(event, millis);
+        let signature = self.next_signature(event, millis)?;
         let frame = wrapping_frame(event, millis, &signature);
         self.previous = lower_hex(&signature);
-        frame
+        Some(frame)
     }
 
     /// Whether this is the signature of the next event, said to be of this time. Only then the chain goes on.
     pub fn accepts(&mut self, event: &[u8], millis: i64, signature: &[u8; SIGNATURE_BYTES]) -> bool {
-        let expected = self.next_signature(event, millis);
+        let Some(expected) = self.next_signature(event, millis) else { return false };
         let is_equal = bool::from(expected.ct_eq(signature));
         if is_equal {
             self.previous = lower_hex(signature);
@@ -80,7 +81,7 @@ impl EventChain {
         is_equal
     }
 
-    fn next_signature(&mut self, event: &[u8], millis: i64) -> [u8; SIGNATURE_BYTES] {
+    fn next_signature(&mut self, event: &[u8], millis: i64) -> Option<[u8; SIGNATURE_BYTES]> {
         let date = amz_date(UnixMicros(millis.saturating_mul(1_000)));
         let day = date.get(..8).unwrap_or_default();
         let scope = [day, "/", &self.region, "/", &self.service, "/aws4_request"].concat();
@@ -90,9 +91,8 @@ impl EventChain {
         let to_sign = parts.join("\n");
         let mut signature = [0; SIGNATURE_BYTES];
         let hexadecimal = calculate_signature(self.key(day, millis), to_sign.as_bytes());
-        // Of the right length by its kind; one that were not would be refused by whoever checks it.
-        let _ = hex::decode_to_slice(hexadecimal, &mut signature);
-        signature
+        hex::decode_to_slice(hexadecimal, &mut signature).ok()?;
+        Some(signature)
     }
 
     fn key(&mut self, day: &str, millis: i64) -> [u8; 32] {
@@ -205,12 +205,12 @@ mod tests {
             for (index, payload) in payloads.iter().enumerate() {
                 let seconds = start + step * index as i64;
                 let message = event(payload);
-                let wrapped = ours.wrap(&encoded(&message), UnixMicros(seconds * 1_000_000 + micros));
+                let wrapped = ours.wrap(&encoded(&message), UnixMicros(seconds * 1_000_000 + micros)).unwrap();
                 let (theirs, signature) = sign_message(&message, &last, &params(&identity, seconds)).unwrap().into_parts();
                 prop_assert_eq!(parts(&read_message_from(&mut &wrapped[..]).unwrap()), parts(&theirs));
                 last = signature;
             }
-            let end = ours.wrap(&[], UnixMicros(start * 1_000_000));
+            let end = ours.wrap(&[], UnixMicros(start * 1_000_000)).unwrap();
             let (theirs, _) = sign_empty_message(&last, &params(&identity, start)).unwrap().into_parts();
             prop_assert_eq!(parts(&read_message_from(&mut &end[..]).unwrap()), parts(&theirs));
         }
@@ -221,7 +221,7 @@ mod tests {
             at in any::<prop::sample::Index>(),
             millis in 1_000_000_000_000i64..2_000_000_000_000,
         ) {
-            let signature = chain().next_signature(&payload, millis);
+            let signature = chain().next_signature(&payload, millis).unwrap();
             let mut checking = chain();
             let mut changed = payload.clone();
             changed[at.index(payload.len())] ^= 1;

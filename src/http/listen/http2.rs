@@ -26,9 +26,11 @@ use tokio::time::{Instant, sleep_until};
 use super::{Connections, HEAD_TIMEOUT, Shared};
 
 mod exchange;
+mod patience;
 
 pub use exchange::UnsizedBody;
 use exchange::{AnswerBody, Upload};
+use patience::Patience;
 
 /// Bytes of one answer that wait to be sent, at the most; then its source waits, too.
 const SEND_BUFFER: usize = 256 << 10;
@@ -61,7 +63,7 @@ impl Http2 {
         B: MessageBody + 'static,
     {
         let config = &shared.http2;
-        let mut builder = http2::Builder::new(OnThisWorker);
+        let mut builder = http2::Builder::new(OnThisWorker(Patience::new(shared.client_write_timeout)));
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(config.max_concurrent_streams)
@@ -225,14 +227,12 @@ impl Exchanges {
 #[error("the handler did not come to an end")]
 struct AnswerLost;
 
-/// Runs the tasks of connections on their worker's thread.
-#[derive(Clone, Copy, Debug)]
-struct OnThisWorker;
+/// Runs the tasks of connections, one for each stream, on their worker's thread, as long as their clients take something.
+#[derive(Clone, Debug)]
+struct OnThisWorker(Patience);
 
 impl<F: Future + 'static> Executor<F> for OnThisWorker {
     fn execute(&self, task: F) {
-        actix_rt::spawn(async move {
-            task.await;
-        });
+        actix_rt::spawn(self.0.clone().serve(task));
     }
 }

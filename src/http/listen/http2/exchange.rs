@@ -19,6 +19,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::http::request::Parts;
 
 use super::OpenStream;
+use super::patience::Client;
 
 /// How long an answer has to reach a client that still sends, before it is told to stop.
 const LINGER: Duration = Duration::from_secs(1);
@@ -117,8 +118,14 @@ impl Stream for Upload {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            return match Pin::new(&mut *self.0.borrow_mut()).poll_frame(cx) {
+            let mut incoming = self.0.borrow_mut();
+            return match Pin::new(&mut *incoming).poll_frame(cx) {
                 Poll::Pending => Poll::Pending,
+                // hyper says so, too, where the client took the stream back without a fault (RST_STREAM with NO_ERROR).
+                Poll::Ready(None) if !incoming.is_end_stream() => {
+                    let text = "the client took its stream back before the body's end";
+                    Poll::Ready(Some(Err(PayloadError::Io(io::Error::other(text)))))
+                }
                 Poll::Ready(None) => Poll::Ready(None),
                 Poll::Ready(Some(Err(error))) => {
                     Poll::Ready(Some(Err(PayloadError::Io(io::Error::other(error)))))
@@ -197,6 +204,7 @@ pub(super) struct AnswerBody {
     left: Option<u64>,
     is_over: bool,
     upload: Upload,
+    client: Option<Rc<Client>>,
     _stream: OpenStream,
 }
 
@@ -208,7 +216,7 @@ impl AnswerBody {
             BodySize::Sized(length) => (Some(length), false),
             BodySize::Stream => (None, false),
         };
-        Self { body, left, is_over, upload, _stream: stream }
+        Self { body, left, is_over, upload, client: Client::of_this_task(), _stream: stream }
     }
 
     /// Whether so many bytes more are what was announced.
@@ -231,12 +239,18 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        if let Some(client) = &self.client {
+            client.asks();
+        }
         if self.is_over {
             return Poll::Ready(None);
         }
         match Pin::new(&mut self.body).poll_next(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(chunk))) => {
+                if let Some(client) = &self.client {
+                    client.is_handed();
+                }
                 Poll::Ready(Some(self.count(chunk.len()).map(|()| Frame::data(chunk))))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BrokeOff(error.to_string())))),
