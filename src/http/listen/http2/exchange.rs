@@ -24,6 +24,9 @@ use super::patience::Client;
 /// How long an answer has to reach a client that still sends, before it is told to stop.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// A chunk up to this size is copied out of the buffer it was read into.
+const COPIED_CHUNK_BYTES: usize = 4 * 1024;
+
 /// Marks a request whose body has no length, and no `transfer-encoding` that tells there is one, as in HTTP/2.
 #[derive(Clone, Copy, Debug)]
 pub struct UnsizedBody;
@@ -191,6 +194,11 @@ fn is_of_one_connection(name: &str, listed: Option<&str>) -> bool {
         || listed.is_some_and(|names| names.split(',').any(|listed| listed.trim().eq_ignore_ascii_case(name)))
 }
 
+/// A small chunk is a part of a larger buffer, and may wait for its client for long: then it is all that waits.
+fn of_its_own(chunk: Bytes) -> Bytes {
+    if chunk.len() <= COPIED_CHUNK_BYTES { Bytes::copy_from_slice(&chunk) } else { chunk }
+}
+
 /// Why an answer's stream is reset.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer broke off: {0}")]
@@ -251,7 +259,7 @@ impl Body for AnswerBody {
                 if let Some(client) = &self.client {
                     client.is_handed();
                 }
-                Poll::Ready(Some(self.count(chunk.len()).map(|()| Frame::data(chunk))))
+                Poll::Ready(Some(self.count(chunk.len()).map(|()| Frame::data(of_its_own(chunk)))))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BrokeOff(error.to_string())))),
             Poll::Ready(None) => {
