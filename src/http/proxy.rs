@@ -11,7 +11,7 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 
 use super::Worker;
 use super::listen::UnsizedBody;
-use crate::auth::Caller;
+use crate::auth::{Caller, Claim};
 use crate::domain::{EventId, UnixMicros};
 use crate::duplex::Uplink;
 use crate::error::{ErrorShape, GatewayError};
@@ -113,30 +113,21 @@ async fn serve(
         }
     }
     let place = worker.accounts.place().map_err(|_| journal_is_full())?;
-    let uplink = if is_duplex { Some(duplex::open(request, payload, worker, &mut claim)?) } else { None };
-    let mut body = match &uplink {
-        Some(_) => Body::of_a_stream(worker),
-        None => body::read(request, payload, worker, &claim).await?,
-    };
+    let (uplink, mut body) = take_body(request, payload, worker, &mut claim, is_duplex).await?;
     let caller = claim.settle(&body.sha256)?;
     body.belongs_to(&caller)?;
     require_access(worker, &caller, &call, request, model.as_deref())?;
     let user_header = worker.shared.config.budgets.user_header_name.as_deref();
     let mut attribution = Attribution::of(request.headers(), &caller, user_header);
-    let mut facts = RequestFacts::of(&body.bytes);
-    if any_of_bedrock(request.headers().keys().map(header::HeaderName::as_str)) {
-        facts.complete_from_headers(|name| {
-            request.headers().get_all(name).map(|value| value.to_str().unwrap_or("(not text)"))
-        });
-    }
+    let facts = facts_of(request, &body);
     attribution.complete_from_body(&facts);
     let call = operation::settle_by_body(call, &body.bytes);
     require_models_in_body(worker, &caller, &call, &body)?;
     require_response(worker, &caller, &call, path, &body).await?;
     let model_in_body = model_member.and_then(|member| top_level_string_span(&body.bytes, member));
-    if let Some(literal) = model_in_body.clone().and_then(|span| body.bytes.get(span)) {
-        model = serde_json::from_slice::<String>(literal).ok().map(Into::into);
-    }
+    let literal = model_in_body.clone().and_then(|span| body.bytes.get(span));
+    let named = literal.and_then(|literal| serde_json::from_slice::<String>(literal).ok());
+    model = named.map(Into::into).or(model);
     let mut admission = match early {
         Some(admission) => admission,
         None => admit(&caller, model.as_deref()).await?,
@@ -160,6 +151,33 @@ async fn serve(
     };
     let (relayed, account) = relay::to_aws(&admitted, worker, place, admission).await?;
     Ok(answer::to_client(&admitted, worker, relayed, account))
+}
+
+/// The whole body, or the client's events as they come.
+async fn take_body(
+    request: &HttpRequest,
+    payload: &mut web::Payload,
+    worker: &Worker,
+    claim: &mut Claim,
+    is_duplex: bool,
+) -> Result<(Option<Rc<Uplink>>, Body), GatewayError> {
+    if is_duplex {
+        let uplink = duplex::open(request, payload, worker, claim)?;
+        return Ok((Some(uplink), Body::of_a_stream(worker)));
+    }
+    Ok((None, body::read(request, payload, worker, claim).await?))
+}
+
+/// What body and headers say of the cost.
+fn facts_of(request: &HttpRequest, body: &Body) -> RequestFacts {
+    let headers = request.headers();
+    let mut facts = RequestFacts::of(&body.bytes);
+    if any_of_bedrock(headers.keys().map(header::HeaderName::as_str)) {
+        facts.complete_from_headers(|name| {
+            headers.get_all(name).map(|value| value.to_str().unwrap_or("(not text)"))
+        });
+    }
+    facts
 }
 
 /// What the key may call.
