@@ -407,6 +407,25 @@ def test_models_rates_and_teams_hold_as_for_every_request(gateway, client, simul
     assert refused(gateway, client, slow) == (429, "ThrottlingException")
 
 
+@pytest.mark.parametrize("by", ["a key", "a pair"])
+@pytest.mark.parametrize("end", ["block", "delete"])
+def test_invariant_2_no_event_of_a_key_that_may_no_more_goes_to_aws(gateway, client, simulator, by, end):
+    key, pair = generate_pair(gateway)
+    with simulator.recording() as upstream:
+        talking = Talk.by_key(client, "sonic", key) if by == "a key" else Talk.by_pair(client, gateway, "sonic", pair)
+        talking.say(TEXT_EVENT)
+        talking.until_stated(1)
+        asked = {"key": key} if end == "block" else {"keys": [key]}
+        assert gateway.call("POST", f"/key/{end}", asked).status == 200
+        assert not talking.stream.is_over
+        talking.say(TEXT_EVENT)
+        assert not talking.ending().ended
+        seen = cut_short(upstream)
+    assert (seen.events, seen.upload) == (1, "cut short")
+    name, text = talking.exception()
+    assert name == "validationException" and end in text
+
+
 # --- money ---------------------------------------------------------------------------------------------------------------
 
 

@@ -219,6 +219,15 @@ impl Authenticator {
         }
     }
 
+    /// Holds a key that was let in against what is known of it now.
+    ///
+    /// # Errors
+    /// It was deleted or blocked since, or has expired.
+    pub fn require_still_usable(&self, key: &KeyHash, now: UnixMicros) -> Result<(), GatewayError> {
+        let deleted = || GatewayError::AccessDenied("this key was deleted".into());
+        usable(self.keys.find(key).ok_or_else(deleted)?, now).map(|_| ())
+    }
+
     fn by_key(&self, master_key: &MasterKey, key: &str, now: UnixMicros) -> Result<Caller, GatewayError> {
         let hash = KeyHash::of(key);
         if bool::from(master_key.0.0.ct_eq(&hash.0)) {

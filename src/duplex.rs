@@ -10,5 +10,5 @@ mod uplink;
 mod upload;
 
 pub use fault::UploadFault;
-pub use uplink::{Incoming, Uplink, UplinkTerms};
+pub use uplink::{Guard, Incoming, Uplink, UplinkTerms};
 pub use upload::UploadBody;

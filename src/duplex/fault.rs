@@ -40,6 +40,9 @@ pub enum UploadFault {
     /// Bytes came behind the end of the events.
     #[error("data came behind the empty signed event that ends the request's events")]
     BehindTheEnd,
+    /// The caller may no more.
+    #[error("{0}")]
+    Refused(String),
     /// No signature for AWS could be made.
     #[error("an event could not be signed for Amazon Bedrock")]
     Unsignable,
@@ -84,6 +87,7 @@ impl From<UploadFault> for GatewayError {
             UploadFault::Full(_) => {
                 Self::Overloaded { reason: text.into(), retry_after: std::time::Duration::from_secs(1) }
             }
+            UploadFault::Refused(_) => Self::AccessDenied(text),
             UploadFault::Unsignable => Self::Internal(anyhow::Error::msg(text)),
             UploadFault::ClientGone(_) | UploadFault::Abandoned => Self::BodyBroken(text),
         }

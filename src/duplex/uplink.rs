@@ -19,6 +19,9 @@ use crate::sign::event_chain::EventChain;
 /// How far the time of an event's signature may be from now, as at AWS.
 const MAX_SKEW_MINUTES: i64 = 5;
 
+/// Whether the next event of a client may go on; why not.
+pub type Guard = Box<dyn Fn() -> Result<(), String>>;
+
 /// What arrives from a client, as it arrives.
 pub type Incoming = Pin<Box<dyn Stream<Item = Result<Bytes, String>>>>;
 
@@ -42,6 +45,7 @@ pub struct Uplink {
     events: RefCell<Events>,
     /// Which try at AWS takes them.
     turn: Cell<u32>,
+    guard: RefCell<Option<Guard>>,
     has_sent: Cell<bool>,
     /// Set by every event, for who watches over silence.
     is_active: Cell<bool>,
@@ -85,6 +89,7 @@ impl Uplink {
         Self {
             events: RefCell::new(events),
             turn: Cell::new(0),
+            guard: RefCell::new(None),
             has_sent: Cell::new(false),
             is_active: Cell::new(false),
             is_paused: Cell::new(false),
@@ -132,6 +137,11 @@ impl Uplink {
                 Poll::Pending
             }
         }
+    }
+
+    /// From now on this is asked for each event.
+    pub fn guard(&self, guard: Guard) {
+        *self.guard.borrow_mut() = Some(guard);
     }
 
     /// No more events are taken, for this reason.
@@ -185,6 +195,9 @@ impl Uplink {
                 Poll::Pending
             }
             Poll::Ready(Ok(Some(event))) => {
+                if let Some(Err(why)) = self.guard.borrow().as_ref().map(|may_go_on| may_go_on()) {
+                    return Poll::Ready(Some(Err(self.fail(UploadFault::Refused(why)))));
+                }
                 self.has_sent.set(true);
                 self.is_active.set(true);
                 Poll::Ready(Some(Ok(event)))

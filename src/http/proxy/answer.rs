@@ -67,7 +67,7 @@ pub(super) fn to_client(
         return response;
     }
     if let Some(uplink) = &admitted.uplink {
-        let body = super::duplex::body(answer, account, uplink, length, worker);
+        let body = super::duplex::body(answer, account, uplink, &admitted.caller, length, worker);
         return response.set_body(body).map_into_boxed_body();
     }
     let limits = MeterLimits { silence: route.deployment.stream_timeout, ..worker.meter };

@@ -9,7 +9,8 @@ use futures_util::TryStreamExt as _;
 
 use super::Admitted;
 use super::relay::{Attempts, TryFailure};
-use crate::auth::Claim;
+use crate::auth::{Caller, Claim};
+use crate::domain::UnixMicros;
 use crate::duplex::{Uplink, UplinkTerms, UploadBody};
 use crate::error::GatewayError;
 use crate::http::Worker;
@@ -57,14 +58,22 @@ fn taken(request: &HttpRequest, payload: &mut web::Payload) -> Result<web::Paylo
     Ok(std::mem::replace(payload, empty))
 }
 
-/// The answer's body.
+/// The answer's body. From now on a key that may no more gets no further event to AWS.
 pub(super) fn body(
     answer: Answer,
     account: Box<Account>,
     uplink: &Rc<Uplink>,
+    caller: &Caller,
     length: Option<u64>,
     worker: &Worker,
 ) -> DuplexBody {
+    if let Some(hash) = caller.key().map(|key| key.hash) {
+        let authenticator = std::sync::Arc::clone(&worker.shared.authenticator);
+        uplink.guard(Box::new(move || {
+            let usable = authenticator.require_still_usable(&hash, UnixMicros::now());
+            usable.map_err(|error| error.to_string())
+        }));
+    }
     let config = &worker.shared.config.bidirectional;
     let limits =
         DuplexLimits { idle: config.idle_timeout, max_duration: config.max_duration, meter: worker.meter };
