@@ -12,6 +12,7 @@ use super::texts::Texts;
 use super::{in_order, view_of};
 use crate::domain::EventId;
 use crate::event::PackedEvent;
+use crate::priority::Pace;
 use crate::store::error::StoreError;
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
@@ -55,7 +56,9 @@ impl CopyBatch {
         bytes.put_slice(SIGNATURE);
         bytes.put_slice(&FLAGS_AND_EXTENSION);
         let (mut texts, mut sums) = (Texts::default(), Sums::default());
+        let mut pace = Pace::of_batch(events.len());
         for event in events {
+            pace.step();
             let row = NewRow::of(view_of(event)?, &mut texts);
             bytes.put_i16(COLUMN_COUNT);
             let Ok(()) = row.write(&mut Fields(&mut bytes));

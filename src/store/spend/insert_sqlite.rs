@@ -11,6 +11,7 @@ use super::texts::Texts;
 use super::{in_order, view_of};
 use crate::domain::EventId;
 use crate::event::PackedEvent;
+use crate::priority::Pace;
 use crate::store::error::StoreError;
 use crate::store::sqlite::{BUSY_TIMEOUT, SETTINGS_OF_SPEND_LINE};
 
@@ -69,7 +70,9 @@ fn write(conn: &mut Connection, events: &[PackedEvent]) -> Result<usize, StoreEr
     let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let (mut texts, mut sums, mut inserted) = (Texts::default(), Sums::default(), 0);
     let mut rows = RowInsert::prepare(&transaction)?;
+    let mut pace = Pace::of_batch(events.len());
     for event in in_order(events) {
+        pace.step();
         let row = NewRow::of(view_of(event)?, &mut texts);
         if rows.insert(&row)? {
             sums.add(&row);
