@@ -104,7 +104,7 @@ impl fmt::Display for KeyHash {
     }
 }
 
-/// A map for the way of a request. Its hashes are seeded by chance, and cost a tenth of the standard library's.
+/// A map for the way of a request. Its hashes are seeded by chance, and cost less than the standard library's.
 pub type FastMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
 /// The bytes in lower-case hexadecimal digits, as hashes and signatures are written.

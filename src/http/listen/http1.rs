@@ -1,6 +1,6 @@
 //! HTTP/1.1 of clients: one connection, its requests one after the other, each to the app's handlers.
 //!
-//! actix-http's own dispatcher looks for a next request each time it is woken, at three microseconds a look, and keeps
+//! actix-http's own dispatcher looks for a next request each time it is woken, clearing three KiB at each look, and keeps
 //! buffers for each connection; hyper's takes heads that can be read in two ways. So this is ours, over the same parts as
 //! the connections to AWS.
 //! <https://www.rfc-editor.org/rfc/rfc9112.html>
