@@ -50,7 +50,7 @@ fn signed_for(id: &str, secret: &str, more: &[(&str, &str)], payload: &str) -> H
     let bytes = listed.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
     let head = CanonicalHead::of("POST", "/bedrock/x", "", bytes);
     let scope = "20260115/us-west-2/bedrock/aws4_request";
-    let hashed = hex::encode(Sha256::digest(head.with_payload(payload)));
+    let hashed = head.hash_with(payload);
     let to_sign = format!("AWS4-HMAC-SHA256\n20260115T120000Z\n{scope}\n{hashed}");
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_micros(NOW.0 as u64);
     let key = aws_sigv4::sign::v4::generate_signing_key(secret, time, "us-west-2", "bedrock");

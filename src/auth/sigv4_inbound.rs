@@ -5,7 +5,6 @@
 use std::time::SystemTime;
 
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
@@ -130,7 +129,7 @@ impl ClientSignature {
         };
         let day = self.amz_date.get(..8).unwrap_or_default();
         let scope = format!("{day}/{}/{}/{TERMINATOR}", self.region, self.service);
-        let hashed = hex::encode(Sha256::digest(self.head.with_payload(payload_hash)));
+        let hashed = self.head.hash_with(payload_hash);
         let to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{hashed}", self.amz_date);
         let used = secret.map_or(DUMMY_SECRET, Secret::expose);
         let key = generate_signing_key(used, self.signed_at, &self.region, &self.service);

@@ -4,6 +4,7 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
 
 use super::*;
 

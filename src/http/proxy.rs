@@ -221,6 +221,7 @@ fn refuse_websocket(request: &HttpRequest) -> Result<(), GatewayError> {
     }
     Ok(())
 }
+
 const AMZ_TARGET: header::HeaderName = header::HeaderName::from_static("x-amz-target");
 
 fn request_line<'r>(request: &'r HttpRequest, path: &'r str) -> RequestLine<'r> {

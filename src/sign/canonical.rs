@@ -3,6 +3,14 @@
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode, utf8_percent_encode};
+use sha2::{Digest, Sha256};
+
+use crate::domain::lower_hex;
+
+/// Room for most canonical requests; a session token takes more.
+const USUAL_BYTES: usize = 1024;
+/// Room for the names of most requests' signed headers.
+const USUAL_NAMES_BYTES: usize = 128;
 
 /// RFC 3986 unreserved characters stay.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -22,12 +30,12 @@ impl CanonicalHead {
     /// lower-case names, in any order, values of one name in theirs.
     pub(crate) fn of(method: &str, path: &str, query: &str, mut headers: Vec<(&str, &[u8])>) -> Self {
         headers.sort_by_key(|(name, _)| *name);
-        let mut bytes = Vec::with_capacity(512);
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
         for part in [method, &canonical_path(path), &canonical_query(query)] {
             bytes.extend_from_slice(part.as_bytes());
             bytes.push(b'\n');
         }
-        let mut signed_headers = String::new();
+        let mut signed_headers = String::with_capacity(USUAL_NAMES_BYTES);
         for group in headers.chunk_by(|(one, _), (next, _)| one == next) {
             let Some((name, _)) = group.first() else { continue };
             bytes.extend_from_slice(name.as_bytes());
@@ -50,9 +58,9 @@ impl CanonicalHead {
         Self { bytes, signed_headers }
     }
 
-    /// The whole canonical request.
-    pub(crate) fn with_payload(&self, payload_hash: &str) -> Vec<u8> {
-        [self.bytes.as_slice(), payload_hash.as_bytes()].concat()
+    /// The SHA-256 of the whole canonical request, in lower-case hexadecimal.
+    pub(crate) fn hash_with(&self, payload_hash: &str) -> String {
+        lower_hex(&Sha256::new().chain_update(&self.bytes).chain_update(payload_hash).finalize())
     }
 }
 
@@ -100,6 +108,9 @@ fn canonical_query(query: &str) -> String {
 
 /// Without spaces around, and runs of spaces inside as one.
 fn write_value(bytes: &mut Vec<u8>, value: &[u8]) {
+    if memchr::memchr(b' ', value).is_none() {
+        return bytes.extend_from_slice(value);
+    }
     let words = value.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
     for (index, word) in words.enumerate() {
         if index > 0 {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_sigv4::sign::v4::generate_signing_key;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use time::OffsetDateTime;
 
 use super::canonical::CanonicalHead;
@@ -66,11 +66,12 @@ impl SigningKeys {
     ) -> String {
         let day = amz_date.get(..8).unwrap_or_default();
         let scope = [day, "/", request.region.as_str(), "/", request.service, "/aws4_request"].concat();
-        let keyed = self.keyed(access_key_id, secret, &request, day);
+        let mut keyed = self.keyed(access_key_id, secret, &request, day);
         let head = CanonicalHead::of(request.method, request.path, request.query, request.headers);
-        let hashed = lower_hex(&Sha256::digest(head.with_payload(request.body_sha256)));
-        let to_sign = ["AWS4-HMAC-SHA256\n", amz_date, "\n", &scope, "\n", &hashed].concat();
-        let signature = lower_hex(&keyed.chain_update(to_sign).finalize().into_bytes());
+        let hashed = head.hash_with(request.body_sha256);
+        let to_sign = ["AWS4-HMAC-SHA256\n", amz_date, "\n", &scope, "\n", &hashed];
+        to_sign.iter().for_each(|part| keyed.update(part.as_bytes()));
+        let signature = lower_hex(&keyed.finalize().into_bytes());
         let names = &head.signed_headers;
         let credential = ["AWS4-HMAC-SHA256 Credential=", access_key_id, "/", &scope];
         let rest = [", SignedHeaders=", names, ", Signature=", &signature];
@@ -141,6 +142,7 @@ mod tests {
     use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
     use aws_sigv4::sign::v4;
     use proptest::prelude::*;
+    use sha2::Digest as _;
 
     use super::*;
 

@@ -15,6 +15,10 @@ const MAX_HEAD_BYTES: usize = 128 * 1024;
 /// A response with more headers than this is refused.
 const MAX_HEADERS: usize = 128;
 
+/// Room in the map of a response's headers for those that bedgate adds before it goes on to the client, so that the map
+/// need not grow: growing moves all of it.
+const ROOM_FOR_OWN: usize = 8;
+
 /// Says that the answer is wanted as it is: whoever says nothing takes any coding.
 /// <https://www.rfc-editor.org/rfc/rfc9110.html#section-12.5.3>
 const AS_IT_IS: &[u8] = b"accept-encoding: identity\r\n";
@@ -87,7 +91,7 @@ fn response_start(
 ) -> Result<ResponseStart, Malformed> {
     // The values are parts of one copy, so that they hold nothing else of what was received in memory.
     let copy = Bytes::copy_from_slice(head);
-    let mut headers = HeaderMap::with_capacity(response.headers.len());
+    let mut headers = HeaderMap::with_capacity(response.headers.len() + ROOM_FOR_OWN);
     copied_headers(response.headers, head, &copy, &mut headers)?;
     let has_no_body = request_was_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let framing = if has_no_body {

@@ -386,6 +386,8 @@ fn head(
         _ => admitted.path.to_owned(),
     };
     let path = if path.is_empty() { "/".to_owned() } else { path };
+    let base_path = endpoint.base_path.as_str();
+    let path = if base_path.is_empty() { path } else { [base_path, &path].concat() };
     let mut headers = Vec::with_capacity(USUAL_HEADERS);
     let connection = named_in_connection(request.headers());
     for (name, value) in request.headers() {
@@ -402,7 +404,7 @@ fn head(
     headers.push((header::USER_AGENT, USER_AGENT));
     UpstreamHead {
         method: request.method().clone(),
-        path: format!("{}{path}", endpoint.base_path),
+        path,
         query: request.uri().query().unwrap_or_default().to_owned(),
         headers,
     }
