@@ -76,13 +76,18 @@ def test_a_deployment_signs_with_its_own_key_and_session_token(gateway, key, sim
     assert seen.signature == seen.signature_by_botocore(session["SecretAccessKey"], session["SessionToken"])
 
 
-def test_a_wrong_secret_is_told_by_aws_and_relayed(spawn_gateway):
+def test_a_wrong_secret_is_told_to_the_administrator_and_awss_words_about_it_to_nobody(spawn_gateway):
+    """They repeat all that was signed."""
     config = model_list(deployment("wrong", NOVA, aws_access_key_id=ACCESS_KEY_ID, aws_secret_access_key=OWN_SECRET))
     with spawn_gateway(config=config) as running:
         running.secrets.add(OWN_SECRET)
         answer = converse(running, running.generate_key(), "wrong")
-    assert answer.status == 403
-    assert answer.headers["x-amzn-errortype"].startswith("InvalidSignatureException")
+        told = converse(running, MASTER_KEY, "wrong").json()["message"]
+    assert answer.status == 500
+    assert answer.headers["x-amzn-errortype"] == "InternalServerException"
+    assert "administrator" in answer.json()["message"]
+    assert "InvalidSignatureException" in told
+    assert "host" not in answer.body.decode() + told
 
 
 def test_a_role_is_assumed_once_with_external_id_and_session_tags(spawn_gateway, simulator):
@@ -122,8 +127,9 @@ def test_expired_credentials_are_refreshed_once_and_the_call_is_made_once_more(g
 def test_credentials_that_stay_expired_are_tried_only_twice(gateway, key, simulator):
     with simulator.faults(fault("expired-token", path="/converse")), simulator.recording() as upstream:
         answer = converse(gateway, key, "role")
-    assert answer.status == 403
-    assert answer.headers["x-amzn-errortype"].startswith("ExpiredTokenException")
+    # Whose credentials they are is not the client's affair.
+    assert answer.status == 500
+    assert answer.headers["x-amzn-errortype"] == "InternalServerException"
     assert len([seen for seen in upstream.all() if seen.credential[3] == "bedrock"]) <= 2
 
 

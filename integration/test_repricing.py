@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from harness.asking import CONVERSE, deployment, model_list
 from harness.clients import curl_json
 from harness.process import run_to_end
@@ -10,10 +12,12 @@ from harness.spend import nano_usd
 UNHEARD_OF = "newvendor.brand-new-v1:0"
 
 
-def test_an_event_without_a_price_is_charged_later_and_once(spawn_gateway):
-    with spawn_gateway(config=model_list(deployment("new", UNHEARD_OF, model_info={"id": "new-1"}))) as gateway:
+@pytest.mark.parametrize("asked", ["new", UNHEARD_OF], ids=["by name", "by an id that no entry had"])
+def test_an_event_without_a_price_is_charged_later_and_once(spawn_gateway, asked):
+    entries = [deployment("new", UNHEARD_OF, model_info={"id": "new-1"})] if asked == "new" else []
+    with spawn_gateway(config=model_list(*entries)) as gateway:
         key = gateway.generate_key()
-        answer = curl_json(f"{gateway.base}/model/new/converse", key, CONVERSE)
+        answer = curl_json(f"{gateway.base}/model/{asked}/converse", key, CONVERSE)
         event = gateway.event(answer.headers["x-litellm-call-id"])
         assert event["spend"] == 0 and event["metadata"]["cost_basis"] == "unpriced"
         listed = gateway.call("GET", "/spend/unpriced").json()

@@ -6,6 +6,7 @@ import pytest
 
 from harness.asking import CONVERSE, deployment, model_list
 from harness.clients import curl_json, raw_exchange, raw_post
+from harness.gateway import MASTER_KEY
 from harness.simulator import fault
 from harness.spend import attempts
 
@@ -64,7 +65,15 @@ def test_deployments_of_one_name_share_the_traffic_by_weight(gateway, key, simul
 
 @pytest.mark.parametrize(
     "failure",
-    ["throttle", "internal-error", "unavailable", "model-not-ready", "reset-before-head", "close-before-head"],
+    [
+        "throttle",
+        "internal-error",
+        "unavailable",
+        "model-not-ready",
+        "reset-before-head",
+        "close-before-head",
+        "access-denied",
+    ],
 )
 def test_invariant_7_a_failing_deployment_is_followed_by_the_other_one(gateway, key, simulator, failure):
     with simulator.faults(fault(failure, model="nova-lite")), simulator.recording() as upstream:
@@ -90,12 +99,80 @@ def test_invariant_7_a_fault_of_the_client_is_not_retried(gateway, key, simulato
     assert len(upstream.all()) == 1
 
 
-@pytest.mark.parametrize("failure", ["validation-error", "access-denied"])
-def test_invariant_7_a_400_and_a_403_of_aws_are_not_retried(gateway, key, simulator, failure):
+@pytest.mark.parametrize("failure, status", [("validation-error", 400), ("not-found", 404), ("quota-exceeded", 400)])
+def test_invariant_7_what_aws_says_of_the_request_is_not_retried(gateway, key, simulator, failure, status):
     with simulator.faults(fault(failure, model="nova-")), simulator.recording() as upstream:
         answer = converse(gateway, key, "pair")
-    assert answer.status in (400, 403)
+    assert answer.status == status
     assert len(upstream.all()) == 1
+
+
+def test_when_no_deployment_may_the_client_gets_what_aws_said(gateway, key, simulator):
+    with simulator.faults(fault("access-denied", model="nova-")), simulator.recording() as upstream:
+        answer = converse(gateway, key, "pair")
+    assert answer.status == 403
+    assert answer.headers["x-amzn-errortype"].startswith("AccessDeniedException")
+    assert len(upstream.all()) == 2
+
+
+STALE = {"aws_access_key_id": "AKIAOFNOBODYATALL000", "aws_secret_access_key": "a-secret-that-was-rotated-away-00000000"}
+
+
+@pytest.fixture(scope="module")
+def stale(spawn_gateway):
+    """A gateway some of whose deployments have credentials that AWS does not take."""
+    config = model_list(
+        deployment("pair", FIRST, **STALE),
+        deployment("pair", SECOND),
+        deployment("stale", FIRST, **STALE),
+        deployment("with-fallback", FIRST, **STALE),
+        deployment("cooling", FIRST, **STALE),
+        deployment("cooling", SECOND),
+        router_settings={"num_retries": 2, "allowed_fails": 2, "cooldown_time": 60, "fallbacks": [{"with-fallback": ["pair"]}]},
+    )
+    with spawn_gateway(config=config) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", ["pair", "with-fallback"])
+def test_a_deployment_whose_credentials_aws_refuses_is_followed_by_another_one(stale, simulator, name):
+    key = stale.generate_key()
+    for _ in range(12):
+        assert converse(stale, key, name).status == 200
+
+
+def test_a_deployment_whose_credentials_aws_refuses_is_left_alone_for_a_while(stale, simulator):
+    key = stale.generate_key()
+    with simulator.recording() as upstream:
+        for _ in range(30):
+            assert converse(stale, key, "cooling").status == 200
+    assert models_of(upstream.all()).count("nova-lite") <= 3
+
+
+def test_that_aws_refuses_the_gateways_credentials_is_told_to_the_administrator_alone(stale, simulator):
+    answer = converse(stale, stale.generate_key(), "stale")
+    assert answer.status == 500
+    assert answer.headers["x-amzn-errortype"] == "InternalServerException"
+    assert "administrator" in answer.json()["message"]
+    assert "UnrecognizedClient" not in answer.json()["message"] and "stale" not in answer.json()["message"]
+    told = converse(stale, MASTER_KEY, "stale").json()["message"]
+    assert "does not take the credentials of deployment" in told and "UnrecognizedClientException" in told
+    assert "does not take the credentials of deployment" in stale.errors()
+
+
+def test_a_model_id_that_an_entry_has_goes_where_the_entry_is_at_its_price(spawn_gateway, simulator):
+    config = model_list(
+        deployment("nova", FIRST, aws_region_name="eu-west-1", input_cost_per_token=1.0, output_cost_per_token=1.0)
+    )
+    with spawn_gateway(config=config) as running:
+        key = running.generate_key()
+        with simulator.recording() as upstream:
+            by_name, by_id = converse(running, key, "nova"), converse(running, key, FIRST)
+            elsewhere = converse(running, key, SECOND)
+        events = [running.event(answer.headers["x-litellm-call-id"]) for answer in (by_name, by_id, elsewhere)]
+    assert [seen.credential[2] for seen in upstream.all()] == ["eu-west-1", "eu-west-1", "us-west-2"]
+    assert events[0]["spend"] == events[1]["spend"] > 1 > events[2]["spend"]
+    assert by_name.headers["x-litellm-model-id"] == by_id.headers["x-litellm-model-id"]
 
 
 def test_when_all_failed_the_last_answer_of_aws_is_relayed_as_it_is(gateway, key, simulator):

@@ -1,6 +1,6 @@
 //! `bedgate reprice`: charges events whose price was missing, by the price book and the configuration as they are now.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use crate::config::{Config, DeploymentConfig};
@@ -15,8 +15,6 @@ const PAGE: u32 = 500;
 /// Charges what can be charged, and says what cannot.
 pub(super) async fn run(config: Config, only_show: bool) -> anyhow::Result<ExitCode> {
     let store = Store::open(&config.database, &config.server.data_dir).await?;
-    let deployments: HashMap<&str, &DeploymentConfig> =
-        config.deployments.iter().map(|deployment| (deployment.id.as_str(), deployment)).collect();
     let (mut charged, mut sum, mut still_unpriced) = (0u64, NanoUsd::ZERO, BTreeMap::<String, u64>::new());
     let mut after = None;
     loop {
@@ -24,7 +22,7 @@ pub(super) async fn run(config: Config, only_show: bool) -> anyhow::Result<ExitC
         let Some(last) = rows.last() else { break };
         after = Some(last.id);
         for row in rows {
-            let deployment = deployments.get(row.deployment.as_str()).copied();
+            let deployment = entry_of(&row, &config.deployments);
             let Some((cost, price)) = price_of(&row, deployment, &config.tier_multipliers) else {
                 *still_unpriced.entry(row.model_id.clone().unwrap_or_default()).or_default() += 1;
                 continue;
@@ -41,6 +39,16 @@ pub(super) async fn run(config: Config, only_show: bool) -> anyhow::Result<ExitC
         println!("still without a price: {count} events of {model:?}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The entry of the configuration that served the event; where it is gone or there was none, one that has the same model,
+/// in the same region if there is one.
+fn entry_of<'c>(row: &SpendRow, entries: &'c [DeploymentConfig]) -> Option<&'c DeploymentConfig> {
+    let served = entries.iter().find(|entry| entry.id == row.deployment);
+    let same_model = || entries.iter().filter(|entry| Some(&entry.model_id) == row.model_id.as_ref());
+    let in_region =
+        |entry: &&DeploymentConfig| entry.region.as_ref().is_some_and(|region| region.as_str() == row.region);
+    served.or_else(|| same_model().find(in_region)).or_else(|| same_model().next())
 }
 
 fn price_of(

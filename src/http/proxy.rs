@@ -28,6 +28,7 @@ mod answer;
 mod attribution;
 mod body;
 mod duplex;
+mod failure;
 mod received;
 mod relay;
 mod stored;

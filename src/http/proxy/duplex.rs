@@ -8,7 +8,8 @@ use actix_web::{FromRequest as _, HttpRequest, web};
 use futures_util::TryStreamExt as _;
 
 use super::Admitted;
-use super::relay::{Attempts, TryFailure};
+use super::failure::TryFailure;
+use super::relay::Attempts;
 use crate::auth::{Caller, Claim};
 use crate::domain::UnixMicros;
 use crate::duplex::{Uplink, UplinkTerms, UploadBody};

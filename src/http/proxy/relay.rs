@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use actix_http::header::{self, HeaderValue};
 
+use super::Admitted;
 use super::answer::named_in_connection;
 use super::body::Sent;
-use super::{Admitted, journal_is_full};
+use super::failure::{TryFailure, may_succeed_elsewhere, refused_credentials, stopping};
 use crate::domain::{NanoUsd, UnixMicros};
-use crate::duplex::UploadFault;
 use crate::error::GatewayError;
 use crate::event::Begun;
 use crate::http::Worker;
@@ -20,7 +20,7 @@ use crate::operation::headers::{is_named_in_connection, may_forward};
 use crate::pricing::{PriceQuery, Quote};
 use crate::route::{Endpoint, NamedRegion, Question, Route, RouteError, region_in_path, region_of_scope};
 use crate::sign::{SignError, SigningOrder, UpstreamHead};
-use crate::upstream::{Answer, SendFailure};
+use crate::upstream::Answer;
 
 /// How bedgate names itself to AWS.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("bedgate/", env!("CARGO_PKG_VERSION")));
@@ -32,12 +32,6 @@ const USUAL_HEADERS: usize = 12;
 pub(super) struct Relayed {
     pub(super) answer: Answer,
     pub(super) route: Route,
-}
-
-/// Statuses on which the AWS SDKs retry, and which another deployment may not have.
-/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>
-fn is_retryable(status: u16) -> bool {
-    matches!(status, 429 | 500 | 503 | 504)
 }
 
 /// Sends the request until somebody answers.
@@ -71,7 +65,7 @@ pub(super) async fn to_aws(
             return Err(attempt.fail(error));
         }
         match attempt.try_at(&route).await {
-            Ok(answer) if is_retryable(answer.status().as_u16()) => {
+            Ok(answer) if may_succeed_elsewhere(&answer) => {
                 attempt.failed(&route);
                 if !admitted.may_be_sent_again() {
                     return attempt.answered(Relayed { answer, route });
@@ -90,53 +84,6 @@ pub(super) async fn to_aws(
         (Some(relayed), _) => attempt.answered(relayed),
         (None, Some(failure)) => Err(attempt.fail(failure.into())),
         (None, None) => Err(attempt.fail(stopping())),
-    }
-}
-
-fn stopping() -> GatewayError {
-    GatewayError::Overloaded {
-        reason: "the gateway is stopping".into(),
-        retry_after: std::time::Duration::from_secs(1),
-    }
-}
-
-/// Why one try came to nothing.
-pub(super) enum TryFailure {
-    Sign(SignError),
-    Send(SendFailure),
-    Journal(std::io::Error),
-    Upload(UploadFault),
-}
-
-impl TryFailure {
-    /// Whether another deployment may do better, at no risk that AWS bills twice for an answer that was begun: not
-    /// after a time-out, when the first may still be at work.
-    fn may_go_elsewhere(&self) -> bool {
-        match self {
-            Self::Sign(SignError::NoCredentials(_)) => true,
-            Self::Send(SendFailure::Connect(_) | SendFailure::BrokeOff(_)) => true,
-            Self::Sign(_) | Self::Send(_) | Self::Journal(_) | Self::Upload(_) => false,
-        }
-    }
-}
-
-impl From<TryFailure> for GatewayError {
-    fn from(failure: TryFailure) -> Self {
-        match failure {
-            TryFailure::Sign(SignError::NoCredentials(reason)) => Self::NoCredentials(reason),
-            TryFailure::Sign(SignError::Stopped) => stopping(),
-            TryFailure::Sign(error @ SignError::Malformed) => Self::Internal(error.into()),
-            TryFailure::Send(SendFailure::Timeout(after)) => Self::UpstreamTimeout(after),
-            TryFailure::Send(SendFailure::Unsendable(reason)) => {
-                Self::Validation(format!("the request cannot be sent to Amazon Bedrock: {reason}"))
-            }
-            TryFailure::Send(error) => Self::Unreachable(error.to_string()),
-            TryFailure::Upload(fault) => fault.into(),
-            TryFailure::Journal(error) => {
-                log::error!("the journal cannot be written: {error}");
-                journal_is_full()
-            }
-        }
     }
 }
 
@@ -221,18 +168,19 @@ impl Attempts<'_> {
 
     /// One try; where AWS says that the credentials have expired, a second one with new ones.
     async fn try_at(&mut self, route: &Route) -> Result<Answer, TryFailure> {
-        let (answer, generation) = self.send(route).await?;
-        if !says_expired(&answer) || !self.admitted.may_be_sent_again() {
-            return Ok(answer);
-        }
-        let identity = route.deployment.identity;
-        match self.worker.signer.renew(identity, generation).await {
-            Ok(()) => self.send(route).await.map(|(answer, _)| answer),
-            Err(error) => {
-                log::warn!("AWS credentials have expired and could not be renewed: {error}");
-                Ok(answer)
+        let (mut answer, generation) = self.send(route).await?;
+        let is_expired = refused_credentials(&answer).is_some_and(|why| why.starts_with("ExpiredToken"));
+        if is_expired && self.admitted.may_be_sent_again() {
+            match self.worker.signer.renew(route.deployment.identity, generation).await {
+                Ok(()) => (answer, _) = self.send(route).await?,
+                Err(error) => log::warn!("AWS credentials have expired and could not be renewed: {error}"),
             }
         }
+        let Some(why) = refused_credentials(&answer) else { return Ok(answer) };
+        let reason =
+            format!("AWS does not take the credentials of deployment {}: {why}", route.deployment.id);
+        log::error!("request {}: {reason}", self.admitted.id);
+        Err(TryFailure::Refused(reason))
     }
 
     async fn send(&mut self, route: &Route) -> Result<(Answer, u64), TryFailure> {
@@ -312,18 +260,11 @@ impl Attempts<'_> {
             reason
         } else {
             format!(
-                "the gateway has no AWS credentials for this request; tell your administrator: its log says why, \
-                 under {id}"
+                "the gateway has no AWS credentials that work for this request; tell your administrator: its log \
+                 says why, under {id}"
             )
         })
     }
-}
-
-/// 403 with an error type that names expiry.
-fn says_expired(answer: &Answer) -> bool {
-    let error_type = || answer.headers().get("x-amzn-errortype")?.to_str().ok();
-    matches!(answer.status().as_u16(), 400 | 403)
-        && error_type().is_some_and(|text| text.starts_with("ExpiredToken"))
 }
 
 fn price_query(route: &Route, at: UnixMicros) -> PriceQuery<'_> {
