@@ -1,5 +1,6 @@
 //! The front door: which handler serves which URL, and what every handler of a worker shares.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -102,7 +103,7 @@ pub struct Worker {
     /// The worker's connections to AWS.
     pub upstream: UpstreamClient,
     /// What the account of a request needs.
-    pub accounts: AccountParts,
+    pub accounts: Rc<AccountParts>,
     /// The bounds of an answer's body.
     pub meter: MeterLimits,
     /// Timers for request bodies.

@@ -1,5 +1,7 @@
 //! Every metric of the gateway in one struct: the doc comment of a field is its help text in `/metrics`.
 
+use std::sync::OnceLock;
+
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -9,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::event::{CostBasis, Outcome};
+use crate::usage::Usage;
 
 /// Upper bounds of the latency histograms, in seconds: from a token count to a long generation.
 const LATENCY_BUCKETS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0];
@@ -58,6 +61,16 @@ pub struct ErrorLabels {
     pub error_type: &'static str,
 }
 
+/// What ended requests are counted by, found once: a family hashes the labels and takes a lock at each look. Counters
+/// are made when they are first needed, since `/metrics` shows those that are there.
+#[derive(Clone, Debug, Default)]
+struct FoundCounters {
+    /// Input, output, cache reads, cache writes.
+    tokens: OnceLock<[Counter; 4]>,
+    /// Events and their cost, by the place of their basis.
+    by_basis: [OnceLock<(Counter, Counter)>; 5],
+}
+
 /// The metrics of the process; clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -97,6 +110,7 @@ pub struct Metrics {
     pub keys: Gauge,
     /// Soft budgets that were exceeded, once for each window on each instance
     pub soft_budgets_exceeded: Counter,
+    found: FoundCounters,
 }
 
 impl Default for Metrics {
@@ -121,6 +135,7 @@ impl Default for Metrics {
             ledger_oldest_seconds: Gauge::default(),
             keys: Gauge::default(),
             soft_budgets_exceeded: Counter::default(),
+            found: FoundCounters::default(),
         }
     }
 }
@@ -134,9 +149,35 @@ impl Metrics {
 
     /// Counts a cost.
     pub fn charged(&self, basis: CostBasis, nano_usd: i64) {
-        let labels = BasisLabels { basis: basis.as_str() };
-        self.events.get_or_create(&labels).inc();
-        self.cost_nano_usd.get_or_create(&labels).inc_by(u64::try_from(nano_usd).unwrap_or_default());
+        let find = || {
+            let labels = BasisLabels { basis: basis.as_str() };
+            (self.events.get_or_create_owned(&labels), self.cost_nano_usd.get_or_create_owned(&labels))
+        };
+        let [exact, estimated, unpriced, usage_unknown, free] = &self.found.by_basis;
+        let place = match basis {
+            CostBasis::Exact => exact,
+            CostBasis::Estimated => estimated,
+            CostBasis::Unpriced => unpriced,
+            CostBasis::UsageUnknown => usage_unknown,
+            CostBasis::Free => free,
+        };
+        let (events, cost) = place.get_or_init(find);
+        events.inc();
+        cost.inc_by(u64::try_from(nano_usd).unwrap_or_default());
+    }
+
+    /// Counts tokens.
+    pub fn used(&self, usage: &Usage) {
+        let find = || {
+            [TokenKind::Input, TokenKind::Output, TokenKind::CacheRead, TokenKind::CacheWrite]
+                .map(|kind| self.tokens.get_or_create_owned(&TokenLabels { kind }))
+        };
+        let counters = self.found.tokens.get_or_init(find);
+        let written = usage.cache_write_5m_tokens.saturating_add(usage.cache_write_1h_tokens);
+        let counts = [usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, written];
+        counters.iter().zip(counts).for_each(|(counter, count)| {
+            counter.inc_by(count);
+        });
     }
 
     /// The text of `/metrics` (OpenMetrics).

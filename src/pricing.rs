@@ -26,8 +26,9 @@ pub mod multiplier;
 pub mod price_list;
 mod rates;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +36,8 @@ use crate::domain::{NanoUsd, UnixMicros};
 use crate::usage::{Reading, Usage};
 use lookup::Named;
 pub use multiplier::{DearerOrCheaper, TierMultiplier};
-use price_list::Entries;
 pub use price_list::{BadPriceTable, picodollars};
+use price_list::{Dearest, Entries};
 use rates::Rates;
 
 /// How sure the cost is.
@@ -74,9 +75,9 @@ impl CostBasis {
 pub struct Price {
     /// The entry of the price book, or `config` for the deployment's own prices (`config, <entry>` where
     /// both were used).
-    pub entry: String,
+    pub entry: Arc<str>,
     /// Field name in LiteLLM's terms (`input_cost_per_token`) and picodollars a unit.
-    pub rates: Vec<(String, i64)>,
+    pub rates: Vec<(Cow<'static, str>, i64)>,
 }
 
 /// Every price that is known.
@@ -134,7 +135,7 @@ impl Charge {
         let Some(cost) = cost else { return Self::UNPRICED };
         let price = match (self.price, other.price) {
             (Some(one), Some(other)) => Some(Price {
-                entry: format!("{}, {}", one.entry, other.entry),
+                entry: format!("{}, {}", one.entry, other.entry).into(),
                 rates: one.rates.into_iter().chain(other.rates).collect(),
             }),
             (one, other) => one.or(other),
@@ -199,16 +200,20 @@ impl PriceBook {
     #[must_use]
     pub fn quote<'a>(&'a self, query: &PriceQuery<'a>) -> Quote<'a> {
         let found = lookup::find(&self.entries, query, None);
+        let rates = Rates::new(query, found);
         Quote {
+            is_free: rates.is_free(),
+            dearest: rates.dearest(),
             max_output_tokens: found.and_then(|(_, entry): Named<'_>| entry.max_output_tokens),
-            rates: Rates::new(query, found),
         }
     }
 }
 
 /// The prices of a call that is still to be made.
 pub struct Quote<'a> {
-    rates: Rates<'a>,
+    is_free: bool,
+    /// Without any where the price of plain input is missing.
+    dearest: Cow<'a, [Dearest]>,
     max_output_tokens: Option<u64>,
 }
 
@@ -219,7 +224,10 @@ impl Quote<'_> {
     /// other units than tokens, has no worst case here.
     #[must_use]
     pub fn worst_case(&self, input_tokens: u64, max_output_tokens: Option<u64>) -> Option<NanoUsd> {
-        self.rates.worst_case(input_tokens, max_output_tokens.or(self.max_output_tokens))
+        if self.is_free {
+            return Some(NanoUsd::ZERO);
+        }
+        rates::worst_case(&self.dearest, input_tokens, max_output_tokens.or(self.max_output_tokens))
     }
 }
 

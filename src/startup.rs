@@ -331,8 +331,8 @@ fn worker(
         router: RouterHandle::start(Arc::clone(&shared.routes)),
         signer: SignerHandle::start(Arc::clone(credentials)),
         upstream: UpstreamClient::new(&config.aws, tls),
-        accounts: AccountParts {
-            journal: Rc::new(RefCell::new(journal.writer())),
+        accounts: Rc::new(AccountParts {
+            journal: RefCell::new(journal.writer()),
             ledger: shared.ledger.clone(),
             losses: shared.losses.clone(),
             prices: shared.prices,
@@ -341,7 +341,7 @@ fn worker(
             access_log: config.access_log,
             max_inspected_bytes: config.limits.max_inspected_bytes,
             is_cutting_off: Arc::clone(&shared.is_cutting_off),
-        },
+        }),
         meter: MeterLimits {
             silence: config.routing.stream_timeout,
             drain_timeout: config.limits.drain_timeout,

@@ -7,6 +7,7 @@ pub mod event_stream;
 mod guardrail;
 mod json_members;
 mod mentions;
+mod name_table;
 mod output_bound;
 pub mod reader;
 pub mod request_facts;
@@ -18,7 +19,6 @@ mod statements;
 use serde::{Deserialize, Serialize};
 
 pub use answer_kind::{AnswerFacts, AnswerKind, ChargedBy, Framing};
-pub use mentions::Mentions;
 pub use reader::{Progress, Reading, UsageReader};
 pub use request_facts::{RequestFacts, request_estimate};
 

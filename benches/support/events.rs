@@ -35,7 +35,7 @@ pub(crate) fn usual(number: u64) -> (Begun, Ended) {
         region: "us-west-2".to_owned(),
         estimate: Some(NanoUsd(9_000_000)),
     };
-    let rate = |name: &str, picodollars| (name.to_owned(), picodollars);
+    let rate = |name: &'static str, picodollars| (name.into(), picodollars);
     let ended = Ended {
         id,
         outcome: Outcome::Complete,
@@ -46,7 +46,7 @@ pub(crate) fn usual(number: u64) -> (Begun, Ended) {
         usage: Some(Usage { input_tokens: 1_200, output_tokens: 350, ..Usage::default() }),
         basis: CostBasis::Exact,
         price: Some(Price {
-            entry: "anthropic.claude-sonnet-4-5-20250929-v1:0".to_owned(),
+            entry: "anthropic.claude-sonnet-4-5-20250929-v1:0".into(),
             rates: vec![rate("input_cost_per_token", 3_000_000), rate("output_cost_per_token", 15_000_000)],
         }),
         cost: Some(NanoUsd(8_850_000)),

@@ -60,12 +60,17 @@ fn key_in(value: &str) -> Option<Presented<'_>> {
         return access_key_id(parameters).map(Presented::KeyAsAccessKeyId);
     }
     let key = strip_scheme(value, "bearer").or_else(|| strip_scheme(value, "basic")).unwrap_or(value);
-    (!key.is_empty() && !key.contains(char::is_whitespace)).then_some(Presented::Key(key))
+    (!key.is_empty() && first_space(key).is_none()).then_some(Presented::Key(key))
 }
 
 fn strip_scheme<'v>(value: &'v str, scheme: &str) -> Option<&'v str> {
-    let (head, rest) = value.split_once(char::is_whitespace)?;
+    let (head, rest) = value.split_at_checked(first_space(value)?)?;
     head.eq_ignore_ascii_case(scheme).then(|| rest.trim())
+}
+
+/// Where the first space or tab stands: a header that is text holds no other white space.
+fn first_space(value: &str) -> Option<usize> {
+    memchr::memchr2(b' ', b'\t', value.as_bytes())
 }
 
 /// `Credential=<access key id>/<date>/<region>/<service>/aws4_request`, read from its end, since a virtual key

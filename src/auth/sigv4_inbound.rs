@@ -152,6 +152,9 @@ impl ClientSignature {
 
 /// Whether a query carries a signature of its own, as presigned URLs do.
 pub(super) fn is_presigned(query: &str) -> bool {
+    if query.is_empty() {
+        return false;
+    }
     let mut names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
     names.any(|name| {
         let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();

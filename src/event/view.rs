@@ -156,8 +156,8 @@ impl EndedView<'_> {
             status,
         };
         let price = |price: &PriceView<'_>| Price {
-            entry: price.entry.to_owned(),
-            rates: price.rates.iter().map(|(name, rate)| ((*name).to_owned(), *rate)).collect(),
+            entry: price.entry.into(),
+            rates: price.rates.iter().map(|(name, rate)| ((*name).to_owned().into(), *rate)).collect(),
         };
         Ended {
             id: self.id,

@@ -69,9 +69,15 @@ pub(super) fn ended(ended: &Ended) -> Cow<'_, Ended> {
         usage.units.truncate(MAX_UNITS);
     }
     if let Some(price) = &mut ended.price {
-        cut(&mut price.entry, MAX_NAME);
+        if price.entry.len() > MAX_NAME {
+            price.entry = start_of(&price.entry, MAX_NAME).into();
+        }
         price.rates.truncate(MAX_RATES);
-        price.rates.iter_mut().for_each(|(name, _)| cut(name, MAX_NAME / 4));
+        for (name, _) in &mut price.rates {
+            if name.len() > MAX_NAME / 4 {
+                *name = start_of(name, MAX_NAME / 4).to_owned().into();
+            }
+        }
     }
     Cow::Owned(ended)
 }
@@ -88,6 +94,10 @@ fn optional_fits(text: &Option<String>, max: usize) -> bool {
 
 fn cut(text: &mut String, max: usize) {
     text.truncate(text.floor_char_boundary(max));
+}
+
+fn start_of(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -196,7 +196,7 @@ pub(crate) mod samples {
             estimate: Some(NanoUsd(9_000_000)),
         };
         let usage = Usage { input_tokens: 1_200, output_tokens: 350, ..Usage::default() };
-        let rate = |name: &str, picodollars| (name.to_owned(), picodollars);
+        let rate = |name: &'static str, picodollars| (name.into(), picodollars);
         let ended = Ended {
             id,
             outcome: Outcome::Complete,
@@ -207,7 +207,7 @@ pub(crate) mod samples {
             usage: Some(usage),
             basis: CostBasis::Exact,
             price: Some(Price {
-                entry: "anthropic.claude-sonnet-4-5-20250929-v1:0".to_owned(),
+                entry: "anthropic.claude-sonnet-4-5-20250929-v1:0".into(),
                 rates: vec![
                     rate("input_cost_per_token", 3_000_000),
                     rate("output_cost_per_token", 15_000_000),
@@ -259,7 +259,7 @@ pub(crate) mod samples {
                 units: vec![(Unit::GuardrailTextUnit, most); 100],
                 ..Usage::default()
             }),
-            price: Some(Price { entry: long(), rates: vec![(long(), i64::MIN); 100] }),
+            price: Some(Price { entry: long().into(), rates: vec![(long().into(), i64::MIN); 100] }),
             cost: Some(NanoUsd(i64::MIN)),
             latency_us: most,
             time_to_first_byte_us: Some(most),

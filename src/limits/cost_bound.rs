@@ -1,10 +1,12 @@
 //! The most a request can cost at a deployment, and the tokens it will likely use.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::domain::{NanoUsd, Service};
 use crate::pricing::Quote;
-use crate::usage::{AnswerFacts, AnswerKind, ChargedBy, Mentions, RequestFacts, ServiceTier};
+use crate::usage::{AnswerFacts, AnswerKind, ChargedBy, RequestFacts, ServiceTier};
 
 /// Tokens that a model adds to what the request says: its own system prompt for tools and the like.
 const ADDED_INPUT_TOKENS: u64 = 1_024;
@@ -14,38 +16,6 @@ const ADDED_INPUT_TOKENS: u64 = 1_024;
 const ADDED_TOKENS_OF_BUILT_IN_TOOL: u64 = 2_048;
 /// The answer's tokens where the request does not bound them, for rate limits.
 const USUAL_OUTPUT_TOKENS: u64 = 1_024;
-/// Members and types that hold or name more input than their bytes tell: pictures, documents, sounds, objects in S3,
-/// earlier turns, stored files and prompts, tools that AWS runs and whose results the model reads.
-static UNMEASURED: Mentions<24, 3> = Mentions::of(
-    [
-        "image",
-        "image_url",
-        "document",
-        "video",
-        "audio",
-        "s3Location",
-        "file",
-        "input_audio",
-        "input_image",
-        "input_file",
-        "file_id",
-        "file_url",
-        "file_data",
-        "previous_response_id",
-        "conversation",
-        "item_reference",
-        "prompt_id",
-        "promptVariables",
-        "systemTool",
-        "mcp",
-        "mcp_servers",
-        "container",
-        "file_search",
-        "code_interpreter",
-    ],
-    // A date follows.
-    ["code_execution", "web_search", "web_fetch"],
-);
 
 /// What tells a request's cost before it is sent.
 #[derive(Clone, Copy, Debug)]
@@ -87,9 +57,10 @@ pub fn could_cost(quote: &Quote<'_>, question: &CostQuestion<'_>) -> Option<Nano
     let is_dearer = facts.asks_for_more
         || facts.tier == Some(ServiceTier::Priority)
         || facts.latency_optimised == Some(true);
-    let has_media = facts.input_images > 0 || facts.timed_media || facts.image.is_some();
+    let has_media =
+        facts.input_images > 0 || facts.timed_media || facts.image.is_some() || facts.unmeasured_input;
     let is_open = is_dearer || has_media || facts.guardrail || facts.hides_members;
-    if is_open || is_disguised(question.body) || UNMEASURED.stand_in(question.body) {
+    if is_open || is_disguised(question.body) {
         return None;
     }
     let tools = ADDED_TOKENS_OF_BUILT_IN_TOOL.saturating_mul(built_in_tools(question.body));
@@ -100,8 +71,9 @@ pub fn could_cost(quote: &Quote<'_>, question: &CostQuestion<'_>) -> Option<Nano
 /// Whether a name may stand in the body in other bytes than its letters: escaped, which no encoder does to a letter,
 /// digit or underscore, or in UTF-16.
 fn is_disguised(body: &[u8]) -> bool {
+    static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br"\u00"));
     memchr::memchr(0, body).is_some()
-        || memmem::find_iter(body, br"\u00").any(|at| {
+        || ESCAPE.find_iter(body).any(|at| {
             let (before, rest) = body.split_at_checked(at).unwrap_or((body, &[]));
             let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
             let code = rest.get(4..6).and_then(|digits| std::str::from_utf8(digits).ok());
@@ -112,11 +84,12 @@ fn is_disguised(body: &[u8]) -> bool {
 
 /// How many tools the body names by a type that ends in a date, such as `computer_20250124`.
 fn built_in_tools(body: &[u8]) -> u64 {
+    static CENTURY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"_20"));
     let is_dated = |at: &usize| {
         let date = body.get(at + 3..at + 9).is_some_and(|digits| digits.iter().all(u8::is_ascii_digit));
         date && body.get(at + 9) == Some(&b'"')
     };
-    memmem::find_iter(body, b"_20").filter(is_dated).count() as u64
+    CENTURY.find_iter(body).filter(is_dated).count() as u64
 }
 
 /// Tokens a request will likely use, for rate limits.

@@ -6,29 +6,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use actix_http::header::{HeaderMap, HeaderName};
+use actix_http::header::{self, HeaderMap, HeaderName};
 use bytes::Bytes;
 
+use super::Losses;
 use super::last_words::{Cause, last_words};
-use super::{Losses, outcome_of};
 use crate::config::AccessLog;
 use crate::domain::{EventId, NanoUsd, UnixMicros};
-use crate::event::{Attempt, Begun, CostBasis, Ended, Outcome};
+use crate::event::{Attempt, Begun, Ended};
 use crate::journal::{JournalPermit, JournalWriter};
 use crate::ledger::{LedgerError, LedgerHandle};
-use crate::limits::cost_bound::is_free;
 use crate::limits::{Admission, ResponseOwners};
-use crate::metrics::{Metrics, TokenKind, TokenLabels};
+use crate::metrics::Metrics;
 use crate::operation::Operation;
-use crate::operation::headers::{BEDROCK_HEADERS, any_of_bedrock};
-use crate::pricing::{Charge, PriceBook, PriceQuery};
+use crate::operation::headers::any_of_bedrock;
+use crate::pricing::{PriceBook, PriceQuery};
 use crate::route::{Deployment, Route};
-use crate::telemetry::{self, AccessLine};
 use crate::upstream::{Answer, SendFailure};
-use crate::usage::{AnswerFacts, AnswerKind, Framing, Progress, Reading, RequestFacts, Usage, UsageReader};
+use crate::usage::{AnswerFacts, AnswerKind, Framing, Progress, RequestFacts, UsageReader};
+
+mod closing;
 
 /// The operation whose answers AWS keeps under an id.
 const MAKES_RESPONSES: &str = "OpenAiResponses";
+
+const AWS_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// How a request came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +47,11 @@ pub enum Ending {
     CutOff,
 }
 
-/// What an account needs of the gateway.
-#[derive(Clone, Debug)]
+/// What the accounts of a worker need of the gateway.
+#[derive(Debug)]
 pub struct AccountParts {
     /// The worker's journal.
-    pub journal: Rc<RefCell<JournalWriter>>,
+    pub journal: RefCell<JournalWriter>,
     /// Told of every event.
     pub ledger: LedgerHandle,
     /// Where events are counted that find no room in the journal; `None`: then requests are refused.
@@ -122,12 +124,12 @@ pub struct Opening<'a> {
 /// The account of one request.
 #[derive(Debug)]
 pub struct Account {
-    parts: AccountParts,
+    parts: Rc<AccountParts>,
     begun: Begun,
     request: Rc<RequestFacts>,
     operation: &'static Operation,
-    method: String,
-    path: String,
+    /// Where requests are logged.
+    logged: Option<Asked>,
     started: Instant,
     place: Option<Place>,
     attempts: Vec<Attempt>,
@@ -136,6 +138,13 @@ pub struct Account {
     client_gone: bool,
     admission: Admission,
     first_byte: Option<Instant>,
+}
+
+/// How the client asked.
+#[derive(Debug)]
+struct Asked {
+    method: String,
+    path: String,
 }
 
 /// Whether AWS may bill for a try that gave no answer.
@@ -166,21 +175,22 @@ impl Account {
     /// # Errors
     /// The journal cannot be written, and events must not be lost: nothing may go to AWS.
     pub fn open(
-        parts: AccountParts,
+        parts: Rc<AccountParts>,
         begun: Begun,
         opening: Opening<'_>,
         place: Place,
-    ) -> std::io::Result<Self> {
+    ) -> std::io::Result<Box<Self>> {
         let Opening { operation, method, path, started, request } = opening;
         let place = parts.begin(&begun, place)?;
         parts.metrics.in_flight.inc();
-        Ok(Self {
+        let asked = || Asked { method: method.to_owned(), path: path.to_owned() };
+        let logged = (parts.access_log != AccessLog::Off).then(asked);
+        Ok(Box::new(Self {
             parts,
             begun,
             request,
             operation,
-            method: method.to_owned(),
-            path: path.to_owned(),
+            logged,
             started,
             place: Some(place),
             attempts: Vec::with_capacity(1),
@@ -189,7 +199,7 @@ impl Account {
             client_gone: false,
             admission: Admission::default(),
             first_byte: None,
-        })
+        }))
     }
 
     /// Takes over what was reserved for the request, to settle it at the end.
@@ -220,27 +230,25 @@ impl Account {
 
     /// Notes the head of the answer that goes to the client.
     pub fn answered(&mut self, route: &Route, status: u16, headers: &HeaderMap) {
-        let has_own = any_of_bedrock(headers.keys().map(HeaderName::as_str));
-        let header = |name: &str| {
-            let is_missing = !has_own && name.starts_with(BEDROCK_HEADERS);
-            if is_missing { None } else { headers.get(name)?.to_str().ok() }
-        };
+        let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
         let facts = AnswerFacts {
             service: self.begun.service,
             operation: self.operation.name,
             model_id: route.deployment.base_model.as_deref().or(route.model_id.as_deref()),
             status,
-            content_type: header("content-type"),
+            content_type: text(&header::CONTENT_TYPE),
         };
         let facts = AnswerKind::of(&facts);
         let mut reader =
             UsageReader::new(facts, self.parts.max_inspected_bytes).with_request(Rc::clone(&self.request));
-        reader.read_head(header);
+        if any_of_bedrock(headers.keys().map(HeaderName::as_str)) {
+            reader.read_head(|name| headers.get(name)?.to_str().ok());
+        }
         self.answered = Some(Answered {
             deployment: Arc::clone(&route.deployment),
             model_id: route.model_id.clone(),
             status,
-            aws_request_id: header("x-amzn-requestid").map(str::to_owned),
+            aws_request_id: text(&AWS_REQUEST_ID).map(str::to_owned),
             reader,
             is_error: status >= 400,
         });
@@ -336,87 +344,6 @@ impl Account {
         written.is_ok()
     }
 
-    fn ended(&mut self, ending: Ending) -> Ended {
-        let reading = self.answered.as_mut().map(|answered| answered.reader.finish());
-        let outcome = self.outcome(ending, reading.as_ref());
-        let (usage, charge) = self.charge(ending, reading);
-        let answered = self.answered.as_ref();
-        let model_id = answered.and_then(|a| a.model_id.as_deref().map(str::to_owned));
-        let region = answered.map(|a| a.deployment.region.to_string());
-        let micros =
-            |at: Instant| u64::try_from(at.duration_since(self.started).as_micros()).unwrap_or(u64::MAX);
-        Ended {
-            id: self.begun.id,
-            outcome,
-            status: answered.map_or(0, |a| a.status),
-            attempts: std::mem::take(&mut self.attempts),
-            model_id: model_id.filter(|id| Some(id) != self.begun.model_id.as_ref()),
-            region: region.filter(|region| *region != self.begun.region),
-            usage,
-            basis: charge.basis,
-            price: charge.price,
-            cost: charge.cost,
-            latency_us: micros(Instant::now()),
-            time_to_first_byte_us: self.first_byte.map(micros),
-            aws_request_id: answered.and_then(|a| a.aws_request_id.clone()),
-        }
-    }
-
-    fn settle(&mut self, ended: &Ended, place: &Place) {
-        if self.admission.is_unlimited() {
-            return;
-        }
-        // Of what is not known, what was reserved is taken to be used.
-        let tokens = match &ended.usage {
-            Some(usage) => Some(usage.total_tokens()),
-            None if ended.basis == CostBasis::Free => Some(0),
-            None => None,
-        };
-        // What stays unknown counts as its estimate, here and in the database.
-        let (now, cost) = (UnixMicros::now(), ended.cost.or(self.begun.estimate).unwrap_or_default());
-        match place {
-            Place::Journal(_) => self.admission.settle(cost, tokens, now),
-            Place::Nowhere(_) => self.admission.settle_unrecorded(cost, tokens, now),
-        }
-    }
-
-    fn outcome(&self, ending: Ending, reading: Option<&Reading>) -> Outcome {
-        let failed_inside = reading.is_some_and(|reading| reading.failure.is_some());
-        let is_error = self.answered.as_ref().is_some_and(|answered| answered.is_error);
-        match outcome_of(ending, self.client_gone) {
-            Outcome::Complete if failed_inside || is_error => Outcome::UpstreamError,
-            outcome => outcome,
-        }
-    }
-
-    fn charge(&self, ending: Ending, reading: Option<Reading>) -> (Option<Usage>, Charge) {
-        let answered = self.answered.as_ref().filter(|answered| !answered.is_error);
-        let (Some(answered), Some(reading)) = (answered, reading) else {
-            return (None, self.charge_without_answer());
-        };
-        let charge = self.parts.prices.charge(&answered.price_query(self.begun.started_at), &reading);
-        let was_seen_to_the_end = ending == Ending::Whole && reading.failure.is_none();
-        if reading.is_so_far && !was_seen_to_the_end && reading.usage.is_some() {
-            return (reading.usage, charge.or_more());
-        }
-        match self.begun.estimate {
-            Some(_) if charge.basis == CostBasis::UsageUnknown && !was_seen_to_the_end => {
-                (None, Charge { cost: self.begun.estimate, basis: CostBasis::Estimated, price: None })
-            }
-            _ => (reading.usage, charge),
-        }
-    }
-
-    /// An error is free, and so is what was never sent; what AWS may have finished unseen is not.
-    fn charge_without_answer(&self) -> Charge {
-        match (self.work, self.begun.estimate) {
-            (Work::None, _) => Charge::FREE,
-            _ if is_free(self.begun.service, self.operation.name) => Charge::FREE,
-            (_, None) => Charge::USAGE_UNKNOWN,
-            (_, cost) => Charge { cost, basis: CostBasis::Estimated, price: None },
-        }
-    }
-
     /// Whether the gateway stops without waiting for this request.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
@@ -429,48 +356,6 @@ impl Account {
         let answered = self.answered.as_mut().filter(|answered| !answered.is_error)?;
         let usage = answered.reader.finish().usage?;
         self.parts.prices.price(&answered.price_query(self.begun.started_at), &usage).cost
-    }
-
-    fn report(&self, ended: &Ended) {
-        let metrics = &self.parts.metrics;
-        metrics.in_flight.dec();
-        #[expect(clippy::cast_precision_loss, reason = "seconds for a histogram")]
-        let seconds = |micros: u64| micros as f64 / 1e6;
-        metrics.request_ended(self.operation.name, ended.status, ended.outcome, seconds(ended.latency_us));
-        metrics.charged(ended.basis, ended.cost.unwrap_or_default().0);
-        if let Some(first) = ended.time_to_first_byte_us {
-            metrics.first_byte_seconds.observe(seconds(first));
-        }
-        if let Some(usage) = &ended.usage {
-            let count = |kind, tokens| {
-                metrics.tokens.get_or_create(&TokenLabels { kind }).inc_by(tokens);
-            };
-            count(TokenKind::Input, usage.input_tokens);
-            count(TokenKind::Output, usage.output_tokens);
-            count(TokenKind::CacheRead, usage.cache_read_tokens);
-            count(TokenKind::CacheWrite, usage.cache_write_5m_tokens + usage.cache_write_1h_tokens);
-        }
-        if self.parts.access_log != AccessLog::Off {
-            self.write_access_line(ended);
-        }
-    }
-
-    fn write_access_line(&self, ended: &Ended) {
-        let caller = self.begun.payer.to_string();
-        let line = AccessLine {
-            id: &self.begun.id.to_string(),
-            caller: caller.get(..12).filter(|_| caller.len() == 64).unwrap_or(&caller),
-            method: &self.method,
-            path: &self.path,
-            operation: self.operation.name,
-            status: ended.status,
-            outcome: ended.outcome.as_str(),
-            deployment: ended.attempts.last().map_or("-", |attempt| attempt.deployment.as_str()),
-            attempts: ended.attempts.len(),
-            latency_us: ended.latency_us,
-            cost: ended.cost.map(|cost| cost.to_string()),
-        };
-        telemetry::access(self.parts.access_log, &line);
     }
 }
 

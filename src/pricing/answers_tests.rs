@@ -238,7 +238,7 @@ fn a_guardrail_beside_a_model_is_charged_with_it_or_leaves_the_cost_an_estimate(
         );
     }
     let charge = case("Converse", NOVA, Json(TRACED)).charge(50);
-    assert_eq!(charge.price.unwrap().entry, format!("{NOVA}, bedrock/guardrails"));
+    assert_eq!(*charge.price.unwrap().entry, *format!("{NOVA}, bedrock/guardrails"));
 }
 
 #[test]

@@ -312,7 +312,7 @@ fn every_family_of_the_list_is_charged_to_the_nano_dollar() {
             let charge = charge(row, probe, &region);
             let cost = charge.cost.map(|cost| i128::from(cost.0));
             let expected = expected(row, &probe.uses);
-            let is_of_row = charge.price.as_ref().is_none_or(|price| price.entry == *name);
+            let is_of_row = charge.price.as_ref().is_none_or(|price| *price.entry == **name);
             if cost != Some(expected) || charge.basis != CostBasis::Exact || !is_of_row {
                 faults
                     .push(format!("{name} {} in {region}: {expected} expected: {charge:?}", probe.operation));

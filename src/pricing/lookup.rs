@@ -18,12 +18,14 @@
 //! unless the list prices another geographic profile of that model differently from the base: then the
 //! profile is unpriced. A base model never takes the price of a profile.
 
+use std::sync::Arc;
+
 use super::PriceQuery;
 use super::price_list::{Entries, Entry};
 use crate::usage::ImageShape;
 
 /// An entry with its name.
-pub(super) type Named<'a> = (&'a str, &'a Entry);
+pub(super) type Named<'a> = (&'a Arc<str>, &'a Entry);
 
 /// Prefixes of cross-region inference profiles.
 /// <https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html>
@@ -79,7 +81,7 @@ impl<'a> Book<'a, '_> {
 
     fn entry_as_spelled(&self, id: &str) -> Option<Named<'a>> {
         let region = self.region;
-        let of_region = || self.named_by(&["bedrock/", region, "/", id]);
+        let of_region = || self.named(self.entries.name_in_region(region, id)?);
         let of_mantle_region = || self.named_by(&["bedrock_mantle/", region, "/", id]);
         if self.partition_prices_apart() {
             let names_partition = region.starts_with("us-gov-") && id.starts_with("us-gov.");
@@ -98,7 +100,7 @@ impl<'a> Book<'a, '_> {
         let (prefix, base) = split_profile(id)?;
         let found = self.entry(base)?;
         let is_priced_apart = |profile: &str| {
-            let sibling = self.entries.get(&format!("{profile}{base}"));
+            let sibling = self.entries.by_name.get(format!("{profile}{base}").as_str());
             sibling.is_some_and(|sibling| differs(sibling, found.1))
         };
         let geographic =
@@ -133,7 +135,7 @@ impl<'a> Book<'a, '_> {
     }
 
     fn named(&self, name: &str) -> Option<Named<'a>> {
-        self.entries.get_key_value(name).map(|(name, entry)| (name.as_str(), entry))
+        self.entries.by_name.get_key_value(name)
     }
 
     fn partition_prices_apart(&self) -> bool {

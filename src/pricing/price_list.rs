@@ -1,6 +1,7 @@
 //! The list prices as data: read once from the table in this folder, every price exact to the picodollar.
 
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use crate::domain::FastMap;
 
@@ -19,10 +20,51 @@ pub struct Entry {
     pub thresholds: Vec<u64>,
     /// The longest answer the model gives, in tokens.
     pub max_output_tokens: Option<u64>,
+    /// The dearest prices of the list, once they were asked for.
+    pub(super) dearest: OnceLock<Vec<Dearest>>,
 }
 
-/// Every entry by its name.
-pub(super) type Entries = FastMap<String, Entry>;
+/// The dearest prices of tokens in the default tier, picodollars each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Dearest {
+    /// For prompts of more tokens than this; `None`: for any.
+    pub(super) longer_than: Option<u64>,
+    /// Of input, be it written to a cache.
+    pub(super) input: Option<i64>,
+    /// Of output.
+    pub(super) output: Option<i64>,
+}
+
+/// Every entry.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    /// By its name.
+    pub(super) by_name: FastMap<Arc<str>, Entry>,
+    /// The names of the form `bedrock/<region>/<id>`, by region and id: most ids have no price of their own in a region,
+    /// and no name is put together to find that out.
+    of_region: FastMap<String, FastMap<String, Arc<str>>>,
+}
+
+impl Entries {
+    /// The name of a region's own entry for a model id.
+    pub(super) fn name_in_region(&self, region: &str, id: &str) -> Option<&str> {
+        self.of_region.get(region)?.get(id).map(|name| &**name)
+    }
+}
+
+impl FromIterator<(Arc<str>, Entry)> for Entries {
+    fn from_iter<I: IntoIterator<Item = (Arc<str>, Entry)>>(entries: I) -> Self {
+        let mut all = Self::default();
+        for (name, entry) in entries {
+            if let Some((region, id)) = name.strip_prefix("bedrock/").and_then(|rest| rest.split_once('/')) {
+                let ids = all.of_region.entry(region.to_owned()).or_default();
+                ids.insert(id.to_owned(), Arc::clone(&name));
+            }
+            all.by_name.insert(name, entry);
+        }
+        all
+    }
+}
 
 /// The field that marks an entry as free, with a price of zero.
 const FREE: &str = "free";
@@ -62,7 +104,7 @@ pub(super) fn parse(table: &str) -> Result<Entries, BadPriceTable> {
     rows.map(|(at, row)| parse_row(row).map_err(|fault| BadPriceTable { line: at + 1, fault })).collect()
 }
 
-fn parse_row(row: &str) -> Result<(String, Entry), &'static str> {
+fn parse_row(row: &str) -> Result<(Arc<str>, Entry), &'static str> {
     let columns: Vec<&str> = row.split('\t').collect();
     let [name, _api, _mode, _max_input, max_output, prices] = columns.as_slice() else {
         return Err("it has not six columns");
@@ -82,7 +124,7 @@ fn parse_row(row: &str) -> Result<(String, Entry), &'static str> {
     let mut thresholds: Vec<u64> = rates.iter().filter_map(|(field, _)| threshold_in(field)).collect();
     thresholds.sort_unstable();
     thresholds.dedup();
-    Ok(((*name).to_owned(), Entry { rates, thresholds, max_output_tokens }))
+    Ok(((*name).into(), Entry { rates, thresholds, max_output_tokens, dearest: OnceLock::new() }))
 }
 
 /// The threshold that a field names: 200 for `…_above_200k_tokens`.
@@ -111,7 +153,7 @@ mod tests {
 
     #[test]
     fn every_list_price_can_be_read() {
-        let entries = builtin().unwrap();
+        let entries = builtin().unwrap().by_name;
         assert_eq!(entries.len(), 500);
         let nova = &entries["amazon.nova-2-pro-preview-20251202-v1:0"];
         assert_eq!(nova.rate("cache_read_input_token_cost"), Some(546_875));
@@ -119,7 +161,25 @@ mod tests {
         let mythos = &entries["anthropic.claude-mythos-preview"];
         assert!(mythos.rates.is_empty() && !mythos.is_free());
         let table = "entry\tapi\tmode\ta\tb\tc\nx\ty\tz\t1\t2\t{\"free\":\"0\"}";
-        assert!(parse(table).unwrap()["x"].is_free());
+        assert!(parse(table).unwrap().by_name["x"].is_free());
+    }
+
+    #[test]
+    fn an_entry_of_a_region_is_found_by_region_and_id() {
+        let entries = builtin().unwrap();
+        let of_regions = entries.by_name.keys().filter(|name| name.matches('/').count() == 2);
+        let mut found = 0;
+        for name in of_regions {
+            let (region, id) =
+                name.strip_prefix("bedrock/").unwrap_or_default().split_once('/').unwrap_or_default();
+            if region.contains('-') {
+                assert_eq!(entries.name_in_region(region, id), Some(&**name));
+                found += 1;
+            }
+        }
+        assert!(found > 10, "{found}");
+        assert_eq!(entries.name_in_region("us-west-2", "nobody.knows"), None);
+        assert_eq!(entries.name_in_region("nowhere", "nobody.knows"), None);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::CostBasis;
 use super::lookup::Named;
-use super::price_list::threshold_in;
+use super::price_list::{Dearest, threshold_in};
 use super::{Charge, DearerOrCheaper, Price, PriceQuery, TierMultiplier};
 use crate::domain::{NanoUsd, UnixMicros};
 use crate::usage::{ServiceTier, Unit, Usage};
@@ -56,55 +57,59 @@ impl<'a> Rates<'a> {
     }
 
     pub(super) fn charge(&self, usage: &Usage) -> Charge {
-        // Nothing used costs nothing at any price.
-        let kinds = kinds(usage);
-        if self.is_free() || kinds.is_empty() {
+        if self.is_free() {
             return self.charged(NanoUsd::ZERO, Vec::new(), None);
         }
         let suffix = Suffix::of(usage, self.threshold(usage));
         let multipliers = self.multipliers_of(&suffix);
-        let rate = |kind: &Kind| {
+        let with_rate = |kind: Kind| {
             let multiplied = || self.multiplied(kind.fields, &suffix, multipliers.as_deref()?);
-            self.rate(kind.fields, &suffix).or_else(multiplied)
+            Some((self.rate(kind.fields, &suffix).or_else(multiplied)?, kind))
         };
-        let Some(rates) = kinds.iter().map(rate).collect::<Option<Vec<_>>>() else { return Charge::UNPRICED };
-        let is_multiplied = rates.iter().any(|rate| rate.factor.is_some());
+        // Nothing used costs nothing at any price.
+        let used = kinds(usage).map(with_rate).collect::<Option<Vec<_>>>();
+        let Some(used) = used else { return Charge::UNPRICED };
+        let is_multiplied = used.iter().any(|(rate, _)| rate.factor.is_some());
         let one = if is_multiplied { FACTOR_ONE } else { 1 };
-        let amounts = rates.iter().zip(&kinds).map(|(rate, kind)| {
+        let amounts = used.iter().map(|(rate, kind)| {
             femtodollars(rate.picodollars, kind)?.checked_mul(rate.factor.unwrap_or(one))
         });
         match sum(amounts).and_then(|amount| round_to_nano(amount, one)) {
-            Some(cost) => self.charged(cost, rates, multipliers.filter(|_| is_multiplied)),
+            Some(cost) => self.charged(cost, used, multipliers.filter(|_| is_multiplied)),
             None => Charge::UNPRICED,
         }
     }
 
-    pub(super) fn worst_case(&self, input_tokens: u64, max_output_tokens: Option<u64>) -> Option<NanoUsd> {
-        if self.is_free() {
-            return Some(NanoUsd::ZERO);
+    /// The dearest prices of tokens, for any length of prompt and for each that costs another price; those of the list
+    /// are found once. None at all where the price of plain input is missing.
+    pub(super) fn dearest(&self) -> Cow<'a, [Dearest]> {
+        match self.entry {
+            Some((_, entry)) if self.own.is_empty() => {
+                Cow::Borrowed(entry.dearest.get_or_init(|| self.dearest_by_length()))
+            }
+            _ => Cow::Owned(self.dearest_by_length()),
         }
-        let reached = self.thresholds().filter(|threshold| input_tokens > threshold * 1_000);
-        let lengths: Vec<Option<u64>> = std::iter::once(None).chain(reached.map(Some)).collect();
-        let dearest = |fields: &[&'static str]| {
-            let suffixes =
-                lengths.iter().map(|threshold| Suffix { threshold: *threshold, ..Suffix::default() });
-            let of_length =
-                |suffix: Suffix| fields.iter().filter_map(move |field| self.rate(&[*field], &suffix));
-            suffixes.flat_map(of_length).map(|rate| rate.picodollars).max()
+    }
+
+    fn dearest_by_length(&self) -> Vec<Dearest> {
+        if self.rate(&[INPUT], &Suffix::default()).is_none() {
+            return Vec::new();
+        }
+        let dearest = |fields: &[&'static str], threshold: Option<u64>| {
+            let suffix = Suffix { threshold, ..Suffix::default() };
+            fields.iter().filter_map(|field| Some(self.rate(&[*field], &suffix)?.picodollars)).max()
         };
-        // Without a price for plain input nothing is known; embeddings and the like have no output to pay.
-        let plain_input = self.rate(&[INPUT], &Suffix::default())?;
-        let input = dearest(&[INPUT, CACHE_WRITE_5M, CACHE_WRITE_1H]).unwrap_or(plain_input.picodollars);
-        let output = match dearest(&[OUTPUT]) {
-            Some(rate) => i128::from(rate) * i128::from(max_output_tokens?),
-            None => 0,
+        let lengths = std::iter::once(None).chain(self.thresholds().map(Some));
+        let of_length = |threshold: Option<u64>| Dearest {
+            longer_than: threshold.map(|thousands| thousands.saturating_mul(1_000)),
+            input: dearest(&[INPUT, CACHE_WRITE_5M, CACHE_WRITE_1H], threshold),
+            output: dearest(&[OUTPUT], threshold),
         };
-        let picodollars = i128::from(input).checked_mul(i128::from(input_tokens))?.checked_add(output)?;
-        round_to_nano(picodollars.checked_mul(FEMTO_PER_PICO)?, 1)
+        lengths.map(of_length).collect()
     }
 
     /// Whether the entry is marked as free; one that prices nothing may only wait for its price.
-    fn is_free(&self) -> bool {
+    pub(super) fn is_free(&self) -> bool {
         self.own.is_empty() && self.entry.is_some_and(|(_, entry)| entry.is_free())
     }
 
@@ -136,18 +141,25 @@ impl<'a> Rates<'a> {
         (!multipliers.is_empty()).then_some(Rate { factor: Some(factor), ..plain })
     }
 
-    fn charged(&self, cost: NanoUsd, rates: Vec<Rate>, multipliers: Option<Vec<&TierMultiplier>>) -> Charge {
-        let uses_own = rates.iter().any(|rate| rate.is_own);
-        let uses_list = rates.iter().any(|rate| !rate.is_own);
+    fn charged(
+        &self,
+        cost: NanoUsd,
+        used: Vec<(Rate, Kind)>,
+        multipliers: Option<Vec<&TierMultiplier>>,
+    ) -> Charge {
+        let uses_own = used.iter().any(|(rate, _)| rate.is_own);
+        let uses_list = used.iter().any(|(rate, _)| !rate.is_own);
         let listed = self.entry.map(|(name, _)| name);
         let entry = match (uses_own, listed) {
-            (true, Some(name)) if uses_list => Some(format!("config, {name}")),
-            (true, _) => Some("config".to_owned()),
-            (false, name) => name.map(str::to_owned),
+            (true, Some(name)) if uses_list => Some(format!("config, {name}").into()),
+            (true, _) => Some("config".into()),
+            (false, name) => name.map(Arc::clone),
         };
-        let multiplied = multipliers.into_iter().flatten().map(|multiplier| format!(" {multiplier}"));
-        let entry = entry.map(|entry| multiplied.fold(entry, |entry, multiplier| entry + &multiplier));
-        let rates = rates.into_iter().map(|rate| (rate.field.into_owned(), rate.picodollars)).collect();
+        let multiplied = multipliers.into_iter().flatten();
+        let entry = entry.map(|entry: Arc<str>| {
+            multiplied.fold(entry, |entry, multiplier| format!("{entry} {multiplier}").into())
+        });
+        let rates = used.into_iter().map(|(rate, _)| (rate.field, rate.picodollars)).collect();
         Charge { cost: Some(cost), basis: CostBasis::Exact, price: entry.map(|entry| Price { entry, rates }) }
     }
 
@@ -232,7 +244,7 @@ impl std::fmt::Display for Suffix {
 }
 
 /// What was used, kind by kind; kinds not used are left out.
-fn kinds(usage: &Usage) -> Vec<Kind> {
+fn kinds(usage: &Usage) -> impl Iterator<Item = Kind> {
     let tokens = [
         (usage.input_tokens, &[INPUT]),
         (usage.output_tokens, &[OUTPUT]),
@@ -246,7 +258,26 @@ fn kinds(usage: &Usage) -> Vec<Kind> {
         let (fields, femto_per_pico) = unit_fields(*unit);
         Kind { count: *count, fields, femto_per_pico }
     });
-    tokens.chain(units).filter(|kind| kind.count > 0).collect()
+    tokens.chain(units).filter(|kind| kind.count > 0)
+}
+
+/// The most that tokens can cost at these prices: all input at the dearest of its prices that the length of the prompt
+/// allows, and the longest answer. `None` where a price is missing, or nothing bounds the answer.
+pub(super) fn worst_case(
+    dearest: &[Dearest],
+    input_tokens: u64,
+    max_output_tokens: Option<u64>,
+) -> Option<NanoUsd> {
+    let reached =
+        || dearest.iter().filter(|prices| prices.longer_than.is_none_or(|length| input_tokens > length));
+    let input = reached().filter_map(|prices| prices.input).max()?;
+    // Embeddings and the like have no output to pay.
+    let output = match reached().filter_map(|prices| prices.output).max() {
+        Some(rate) => i128::from(rate) * i128::from(max_output_tokens?),
+        None => 0,
+    };
+    let picodollars = i128::from(input).checked_mul(i128::from(input_tokens))?.checked_add(output)?;
+    round_to_nano(picodollars.checked_mul(FEMTO_PER_PICO)?, 1)
 }
 
 /// The fields that price a unit, the more exact first, and femtodollars of one unit in a picodollar of price.

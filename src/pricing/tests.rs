@@ -14,7 +14,7 @@ fn entry_of(model_id: &str, region: &str, base_model: Option<&str>) -> Option<St
     let own = BTreeMap::new();
     let usage = Usage { input_tokens: 1, ..Usage::default() };
     let query = PriceQuery { model_id, region, base_model, own: &own, multipliers: &[], at: UnixMicros(0) };
-    PriceBook::builtin().price(&query, &usage).price.map(|price| price.entry)
+    PriceBook::builtin().price(&query, &usage).price.map(|price| price.entry.to_string())
 }
 
 #[test]
@@ -75,13 +75,13 @@ fn every_form_of_an_id_finds_its_entry() {
 #[test]
 fn every_model_of_the_list_is_found_by_its_own_id() {
     let book = PriceBook::builtin();
-    let models = book.entries.iter().filter(|(name, entry)| {
+    let models = book.entries.by_name.iter().filter(|(name, entry)| {
         !name.contains('/') && !name.starts_with("us-gov.") && entry.rate("input_cost_per_token").is_some()
     });
     for (name, _) in models {
         let found = entry_of(name, "us-east-1", None);
         let regional = format!("bedrock/us-east-1/{name}");
-        assert!(found.as_ref() == Some(name) || found == Some(regional), "{name}: {found:?}");
+        assert!(found.as_deref() == Some(&**name) || found == Some(regional), "{name}: {found:?}");
     }
 }
 
@@ -119,13 +119,12 @@ fn own_prices_come_first_kind_by_kind() {
     let output = ("output_cost_per_token", 2_000_000);
     let charge = price(&[input, output], &usage);
     assert_eq!(charge.cost, Some(NanoUsd(1_200_000)));
-    let rates =
-        vec![("input_cost_per_token".to_owned(), 1_000_000), ("output_cost_per_token".to_owned(), 2_000_000)];
-    assert_eq!(charge.price, Some(Price { entry: "config".to_owned(), rates }));
+    let rates = [input, output].map(|(field, rate)| (field.into(), rate)).to_vec();
+    assert_eq!(charge.price, Some(Price { entry: "config".into(), rates }));
 
     let charge = price(&[input], &usage);
     assert_eq!(charge.cost, Some(NanoUsd(2_500_000)));
-    assert_eq!(charge.price.unwrap().entry, "config, anthropic.claude-sonnet-4-20250514-v1:0");
+    assert_eq!(&*charge.price.unwrap().entry, "config, anthropic.claude-sonnet-4-20250514-v1:0");
 
     assert_eq!(
         price(&[("input_cost_per_token", 0), ("output_cost_per_token", 0)], &usage).cost,
@@ -190,8 +189,8 @@ fn a_tier_without_a_price_costs_the_multiple_that_held_when_the_call_began() {
     let charged = charge(100, &[], &flex);
     assert_eq!((charged.cost, charged.basis), (Some(NanoUsd(30_150)), CostBasis::Exact));
     let price = charged.price.unwrap();
-    assert_eq!(price.entry, "amazon.nova-lite-v1:0 × 0.5 (flex, from 2026-02-01)");
-    let rates = [("input_cost_per_token".to_owned(), 60_000), ("output_cost_per_token".to_owned(), 240_000)];
+    assert_eq!(&*price.entry, "amazon.nova-lite-v1:0 × 0.5 (flex, from 2026-02-01)");
+    let rates = [("input_cost_per_token".into(), 60_000), ("output_cost_per_token".into(), 240_000)];
     assert_eq!(price.rates, rates);
     // 60,300 × 0.333333 = 20,099.9799, rounded once.
     assert_eq!(charge(200, &[], &flex).cost, Some(NanoUsd(20_100)));
@@ -214,7 +213,8 @@ fn a_tier_without_a_price_costs_the_multiple_that_held_when_the_call_began() {
     let cached = Usage { cache_write_1h_tokens: 1, ..flex };
     assert_eq!(charge(150, &[], &cached), Charge::UNPRICED);
     assert_eq!(charge(150, &[], &usage(ServiceTier::Default)).cost, Some(NanoUsd(60_300)));
-    assert_eq!(charge(150, &[], &usage(ServiceTier::Default)).price.unwrap().entry, "amazon.nova-lite-v1:0");
+    let default = charge(150, &[], &usage(ServiceTier::Default));
+    assert_eq!(&*default.price.unwrap().entry, "amazon.nova-lite-v1:0");
 }
 
 #[test]
@@ -244,10 +244,7 @@ fn units_are_charged_by_their_own_price() {
 fn guardrails_have_prices_of_their_own() {
     let usage = Usage { units: vec![(Unit::GuardrailTopicUnit, 4)], ..Usage::default() };
     let charge = price(&[], &usage);
-    assert_eq!(
-        (charge.cost, charge.price.unwrap().entry.as_str()),
-        (Some(NanoUsd(600_000)), "bedrock/guardrails")
-    );
+    assert_eq!((charge.cost, &*charge.price.unwrap().entry), (Some(NanoUsd(600_000)), "bedrock/guardrails"));
     assert_eq!(price(&[("guardrail_cost_per_unit", 100_000_000)], &usage).cost, Some(NanoUsd(400_000)));
     let topics = ("guardrail_cost_per_unit.topicPolicyUnits", 50_000_000);
     assert_eq!(
@@ -291,6 +288,59 @@ fn the_worst_case_takes_the_dearest_price_and_the_longest_answer() {
     assert_eq!(worst("us.twelvelabs.pegasus-1-2-v1:0", 1_000, Some(1)), None);
     assert_eq!(worst("vendor.model", 1, Some(1)), None);
     assert_eq!(worst("anthropic.claude-mythos-preview", 1, None), None);
+}
+
+#[test]
+fn no_text_of_a_length_costs_more_than_its_worst_case() {
+    let book = PriceBook::builtin();
+    let own = BTreeMap::new();
+    let mut compared = 0;
+    for model_id in book.entries.by_name.keys().filter(|name| !name.contains('/')) {
+        let query = PriceQuery {
+            model_id,
+            region: "us-east-1",
+            base_model: None,
+            own: &own,
+            multipliers: &[],
+            at: UnixMicros(0),
+        };
+        for tokens in [0, 1, 999, 128_000, 128_001, 200_000, 200_001, 272_001, 1_000_000] {
+            let output = Usage { output_tokens: 500, ..Usage::default() };
+            let usages = [
+                Usage { input_tokens: tokens, ..output.clone() },
+                Usage { cache_write_5m_tokens: tokens, ..output.clone() },
+                Usage { cache_write_1h_tokens: tokens, ..output.clone() },
+                Usage { cache_read_tokens: tokens / 2, input_tokens: tokens - tokens / 2, ..output.clone() },
+            ];
+            let Some(most) = book.quote(&query).worst_case(tokens, Some(500)) else { continue };
+            for usage in usages {
+                let Some(cost) = book.price(&query, &usage).cost else { continue };
+                assert!(cost <= most, "{model_id}: {usage:?} costs {cost}, more than {most}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 5_000, "{compared}");
+}
+
+#[test]
+fn own_prices_have_a_worst_case_as_those_of_the_list_have() {
+    let own =
+        |fields: &[(&str, i64)]| fields.iter().map(|(field, rate)| ((*field).to_owned(), *rate)).collect();
+    let worst = |own: &BTreeMap<String, i64>, tokens| {
+        let model_id = "anthropic.claude-sonnet-4-20250514-v1:0";
+        let (region, base_model, multipliers, at) = ("us-east-1", None, &[], UnixMicros(0));
+        let query = PriceQuery { model_id, region, base_model, own, multipliers, at };
+        PriceBook::builtin().quote(&query).worst_case(tokens, Some(10)).map(|cost| cost.0)
+    };
+    let input = own(&[("input_cost_per_token", 1_000_000)]);
+    // The list's price of cache writes is the dearest; the deployment's own plain price holds at any length.
+    assert_eq!(worst(&input, 1_000), Some(3_750_000 + 150_000));
+    let long =
+        own(&[("input_cost_per_token", 9_000_000), ("input_cost_per_token_above_100k_tokens", 10_000_000)]);
+    assert_eq!(worst(&long, 100_000), Some(900_000_000 + 150_000));
+    assert_eq!(worst(&long, 100_001), Some(1_000_010_000 + 150_000));
+    assert_eq!(worst(&own(&[("output_cost_per_token", 1_000)]), 1_000), Some(3_750_000 + 10));
 }
 
 /// The reference: rounds by comparing the remainder in whole numbers, without any of the code under test.

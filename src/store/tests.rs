@@ -333,8 +333,8 @@ async fn rows_keep_their_own(database: &TestDatabase) {
         event.ended.usage = event.ended.usage.take().filter(|_| number % 3 > 0);
         event.ended.time_to_first_byte_us = event.ended.time_to_first_byte_us.filter(|_| number % 4 > 1);
         event.ended.aws_request_id = (number % 4 > 0).then(|| format!("aws {}", number / 3));
-        let entry = format!("model {}", number % 2);
-        event.ended.price = (number % 5 > 0).then(|| Price { entry, rates: vec![("token".to_owned(), 3)] });
+        let entry = format!("model {}", number % 2).into();
+        event.ended.price = (number % 5 > 0).then(|| Price { entry, rates: vec![("token".into(), 3)] });
     }
     let rows = async || store.spend_logs(SpendFilter::default(), 1, 100).await.unwrap().events;
     store.insert_spend(&all).await.unwrap();

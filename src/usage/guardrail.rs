@@ -1,9 +1,11 @@
-//! What a guardrail beside a model used, as the trace of the model's answer tells it.
+//! What a guardrail used: as its own answer states it, or beside a model the trace of the model's answer.
 
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::Unit;
-use super::shapes::GuardrailMembers;
+use super::count::{Count, value};
+use super::shapes::Stated;
+use super::{Unit, Usage};
 
 /// Adds up what all assessments of a trace state; `None` where none states anything. The trace names them by guardrail,
 /// in lists and objects that differ between Converse (`trace.guardrail`) and InvokeModel (`amazon-bedrock-trace`); in
@@ -39,6 +41,49 @@ fn merge(units: &mut Vec<(Unit, u64)>, more: impl Iterator<Item = (Unit, u64)>) 
             Some((_, sum)) => *sum = sum.saturating_add(count),
             None => units.push((unit, count)),
         }
+    }
+}
+
+/// ApplyGuardrail's `usage`. Word filters and `sensitiveInformationPolicyFreeUnits` are free and not read.
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_GuardrailUsage.html>
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct GuardrailMembers {
+    pub(super) content_policy_units: Option<Count>,
+    pub(super) content_policy_image_units: Option<Count>,
+    pub(super) topic_policy_units: Option<Count>,
+    pub(super) word_policy_units: Option<Count>,
+    pub(super) sensitive_information_policy_units: Option<Count>,
+    pub(super) contextual_grounding_policy_units: Option<Count>,
+    pub(super) automated_reasoning_policy_units: Option<Count>,
+}
+
+impl GuardrailMembers {
+    /// What it says; `None` if it says nothing.
+    pub(super) fn stated(&self) -> Option<Stated> {
+        let says_nothing =
+            self.counts().iter().all(|(_, count)| count.is_none()) && self.word_policy_units.is_none();
+        if says_nothing {
+            return None;
+        }
+        let units = self.used().collect();
+        Some(Stated { usage: Usage { units, ..Usage::default() }, split_stated: true })
+    }
+
+    /// What is billed.
+    pub(super) fn used(&self) -> impl Iterator<Item = (Unit, u64)> + use<> {
+        self.counts().into_iter().map(|(unit, count)| (unit, value(count))).filter(|(_, count)| *count > 0)
+    }
+
+    fn counts(&self) -> [(Unit, Option<Count>); 6] {
+        [
+            (Unit::GuardrailContentUnit, self.content_policy_units),
+            (Unit::GuardrailContentImage, self.content_policy_image_units),
+            (Unit::GuardrailTopicUnit, self.topic_policy_units),
+            (Unit::GuardrailSensitiveInformationUnit, self.sensitive_information_policy_units),
+            (Unit::GuardrailGroundingUnit, self.contextual_grounding_policy_units),
+            (Unit::GuardrailAutomatedReasoningUnit, self.automated_reasoning_policy_units),
+        ]
     }
 }
 

@@ -1,6 +1,8 @@
 //! Picks a few top-level members out of a JSON object as it streams by, holding nothing else of it: a body
 //! of any size costs the memory of the members wanted.
 
+use super::name_table::NameTable;
+
 /// What to do with a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Take {
@@ -13,21 +15,29 @@ pub(crate) enum Take {
 /// A member by its name.
 pub(crate) type Wanted = (&'static str, Take);
 
+/// The members that are wanted.
+pub(super) type WantedMembers = NameTable<Take>;
+
 /// Longest name of a member that can be wanted.
 const MAX_NAME_BYTES: usize = 40;
 
 /// Room for the values of most texts that have any.
 const USUAL_KEPT_BYTES: usize = 256;
 
+/// Room for as many members.
+const USUAL_MEMBERS: usize = 4;
+
 /// Follows one JSON text from chunk to chunk. It never fails: of a text that is no JSON object it finds no
 /// members.
 #[derive(Debug)]
 pub(crate) struct JsonMembers {
-    wanted: &'static [Wanted],
+    wanted: &'static WantedMembers,
     limit: usize,
     /// The values kept, one after the other.
     kept: Vec<u8>,
     found: Vec<Found>,
+    /// A bit for each length of a name among them: most that is asked for is not there.
+    lengths_found: u64,
     overflowed: bool,
     has_twins: bool,
     depth: u32,
@@ -59,12 +69,13 @@ struct Found {
 
 impl JsonMembers {
     /// Keeps at most `limit` bytes of values.
-    pub(crate) fn new(wanted: &'static [Wanted], limit: usize) -> Self {
+    pub(crate) fn new(wanted: &'static WantedMembers, limit: usize) -> Self {
         Self {
             wanted,
             limit,
             kept: Vec::new(),
             found: Vec::new(),
+            lengths_found: 0,
             overflowed: false,
             has_twins: false,
             depth: 0,
@@ -79,7 +90,7 @@ impl JsonMembers {
     }
 
     /// The members of a text that is at hand whole.
-    pub(crate) fn of(wanted: &'static [Wanted], text: &[u8]) -> Self {
+    pub(crate) fn of(wanted: &'static WantedMembers, text: &[u8]) -> Self {
         let mut members = Self::new(wanted, text.len());
         members.feed(text);
         members
@@ -107,14 +118,21 @@ impl JsonMembers {
 
     /// The value of a member, once it is whole; of twins the later.
     pub(crate) fn value(&self, name: &str) -> Option<&[u8]> {
-        let found = self.found.iter().rev().find(|found| found.wanted == (name, Take::Value))?;
+        let found = self.find(name, Take::Value)?;
         self.kept.get(found.start..found.end)
     }
 
     /// How many elements the array of a member has, once it is whole; 0 for what is no array.
     pub(crate) fn count(&self, name: &str) -> Option<u64> {
-        let found = self.found.iter().rev().find(|found| found.wanted == (name, Take::Count))?;
+        let found = self.find(name, Take::Count)?;
         Some(found.commas + u64::from(found.any_element))
+    }
+
+    fn find(&self, name: &str, take: Take) -> Option<&Found> {
+        if self.lengths_found & length_bit(name) == 0 {
+            return None;
+        }
+        self.found.iter().rev().find(|found| found.wanted == (name, take))
     }
 
     /// Reads on.
@@ -122,9 +140,46 @@ impl JsonMembers {
         while !chunk.is_empty() && !self.complete {
             chunk = match self.within {
                 Within::Text { escaped, is_name } => self.read_text(chunk, escaped, is_name),
+                Within::Structure if self.depth > self.floor() => self.read_below_floor(chunk),
                 Within::Structure => self.read_structure(chunk),
             };
         }
+    }
+
+    /// The depth below which commas and colons say nothing.
+    fn floor(&self) -> u32 {
+        match self.taking {
+            Some(Found { wanted: (_, Take::Count), .. }) => 2,
+            _ => 1,
+        }
+    }
+
+    /// Reads on until the floor is reached, at one go: only brackets and the ends of strings matter.
+    fn read_below_floor<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
+        let (floor, mut depth, mut at) = (self.floor(), self.depth, 0);
+        while let Some(token) = chunk.get(at) {
+            at += 1;
+            match token {
+                b'"' => {
+                    (at, self.within) = after_text(chunk, at);
+                    if self.within != Within::Structure {
+                        break;
+                    }
+                }
+                b'{' | b'[' => depth = depth.saturating_add(1),
+                b'}' | b']' => {
+                    depth -= 1;
+                    if depth == floor {
+                        break;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.depth = depth;
+        let (read, rest) = chunk.split_at_checked(at).unwrap_or((chunk, &[]));
+        self.keep(read);
+        rest
     }
 
     fn read_text<'a>(&mut self, chunk: &'a [u8], escaped: bool, is_name: bool) -> &'a [u8] {
@@ -164,14 +219,8 @@ impl JsonMembers {
     }
 
     fn read_structure<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
-        // Deep inside of what nobody wants, commas and colons say nothing.
-        let passes_over = self.taking.is_none() && self.depth > 1;
-        let at = if passes_over {
-            chunk.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']'))
-        } else {
-            chunk.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b',' | b':'))
-        };
-        let Some(at) = at else {
+        let is_token = |byte: &u8| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b',' | b':');
+        let Some(at) = chunk.iter().position(is_token) else {
             self.pass_plain(chunk);
             return &[];
         };
@@ -249,9 +298,10 @@ impl JsonMembers {
             return;
         }
         let name = self.name.get(..self.name_length).unwrap_or_default();
-        let wanted = self.wanted.iter().find(|(wanted, _)| wanted.as_bytes() == name && self.is_object);
-        if wanted.is_some() && self.kept.capacity() == 0 {
-            self.kept.reserve(USUAL_KEPT_BYTES.min(self.limit));
+        let wanted = self.wanted.find(name).filter(|_| self.is_object);
+        if wanted.is_some() && self.found.capacity() == 0 {
+            self.kept = Vec::with_capacity(USUAL_KEPT_BYTES.min(self.limit));
+            self.found = Vec::with_capacity(USUAL_MEMBERS);
         }
         self.taking = wanted.map(|&wanted| {
             let start = self.kept.len();
@@ -282,9 +332,29 @@ impl JsonMembers {
             let count = self.found.len();
             self.found.retain(|twin| twin.wanted != found.wanted);
             self.has_twins |= self.found.len() < count;
+            self.lengths_found |= length_bit(found.wanted.0);
             self.found.push(found);
         }
     }
+}
+
+fn length_bit(name: &str) -> u64 {
+    1 << (name.len() % 64)
+}
+
+/// Where the string ends whose rest begins at this place, and what the text is within then.
+fn after_text(text: &[u8], mut at: usize) -> (usize, Within) {
+    while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found + 1;
+        if text.get(at - 1) == Some(&b'"') {
+            return (at, Within::Structure);
+        }
+        if at == text.len() {
+            return (at, Within::Text { escaped: true, is_name: false });
+        }
+        at += 1;
+    }
+    (text.len(), Within::Text { escaped: false, is_name: false })
 }
 
 #[cfg(test)]

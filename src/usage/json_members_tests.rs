@@ -4,10 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-const MEMBERS: &[Wanted] = &[("usage", Take::Value), ("tier", Take::Value), ("images", Take::Count)];
+static MEMBERS: WantedMembers =
+    WantedMembers::of(&[("usage", Take::Value), ("tier", Take::Value), ("images", Take::Count)]);
 
 fn read(text: &[u8], cuts: &[usize], limit: usize) -> JsonMembers {
-    let mut members = JsonMembers::new(MEMBERS, limit);
+    let mut members = JsonMembers::new(&MEMBERS, limit);
     let mut start = 0;
     for cut in cuts.iter().map(|cut| cut % (text.len() + 1)).chain([text.len()]) {
         if cut >= start {
@@ -62,6 +63,20 @@ fn elements_are_counted_without_being_kept() {
         let members = read(text.as_bytes(), &[], 0);
         assert_eq!(members.count("images"), count, "{text}");
         assert!(members.kept.is_empty() && !members.overflowed());
+    }
+}
+
+#[test]
+fn a_value_that_is_over_the_limit_at_any_depth_is_dropped_wherever_the_chunks_end() {
+    let text = br#"{"usage":{"a":["0123",{"b\\":"4\"}]"}],"c":[]},"tier":"flex"}"#;
+    let value_bytes = text.len() - r#"{"usage":,"tier":"flex"}"#.len();
+    for cut in 0..=text.len() {
+        for limit in [value_bytes - 1, value_bytes + 6] {
+            let members = read(text, &[cut], limit);
+            let fits = limit > value_bytes;
+            assert_eq!((members.overflowed(), members.value("usage").is_some()), (!fits, fits), "{cut}");
+            assert!(members.is_complete() && members.value("tier").is_some());
+        }
     }
 }
 

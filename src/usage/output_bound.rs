@@ -44,15 +44,17 @@ impl OutputBounds {
     pub(super) fn of(members: &JsonMembers) -> Self {
         let mut bounds = Vec::new();
         for name in PLAIN {
-            push(&mut bounds, name, members.value(name).map(serde_json::from_slice::<Option<Count>>));
+            if let Some(text) = members.value(name) {
+                push(&mut bounds, name, serde_json::from_slice(text));
+            }
         }
         for name in NESTED {
             match members.value(name).map(serde_json::from_slice::<Option<Nested>>) {
                 Some(Ok(nested)) => {
                     let nested = nested.unwrap_or_default();
-                    push(&mut bounds, "inferenceConfig.maxTokens", Some(Ok(nested.max_tokens)));
-                    push(&mut bounds, "inferenceConfig.max_new_tokens", Some(Ok(nested.max_new_tokens)));
-                    push(&mut bounds, "textGenerationConfig.maxTokenCount", Some(Ok(nested.max_token_count)));
+                    push(&mut bounds, "inferenceConfig.maxTokens", Ok(nested.max_tokens));
+                    push(&mut bounds, "inferenceConfig.max_new_tokens", Ok(nested.max_new_tokens));
+                    push(&mut bounds, "textGenerationConfig.maxTokenCount", Ok(nested.max_token_count));
                 }
                 Some(Err(_)) => bounds.push((name, None)),
                 None => {}
@@ -97,17 +99,18 @@ impl OutputBounds {
     }
 
     fn longest_of(&self, is_heeded: impl Fn(&str) -> bool) -> Option<u64> {
-        let heeded = self.bounds.iter().filter(|(name, _)| is_heeded(name));
-        let bounds: Option<Vec<u64>> = heeded.map(|(_, bound)| *bound).collect();
-        Some(bounds?.into_iter().max()?.saturating_mul(self.alternatives))
+        let mut heeded = self.bounds.iter().filter(|(name, _)| is_heeded(name)).map(|(_, bound)| *bound);
+        let first = heeded.next()??;
+        let longest = heeded.try_fold(first, |longest, bound| Some(longest.max(bound?)))?;
+        Some(longest.saturating_mul(self.alternatives))
     }
 }
 
-fn push(bounds: &mut Vec<Bound>, name: &'static str, count: Option<serde_json::Result<Option<Count>>>) {
+fn push(bounds: &mut Vec<Bound>, name: &'static str, count: serde_json::Result<Option<Count>>) {
     match count {
-        Some(Ok(Some(count))) => bounds.push((name, Some(count.0))),
-        Some(Err(_)) => bounds.push((name, None)),
-        Some(Ok(None)) | None => {}
+        Ok(Some(count)) => bounds.push((name, Some(count.0))),
+        Err(_) => bounds.push((name, None)),
+        Ok(None) => {}
     }
 }
 

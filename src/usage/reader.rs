@@ -82,7 +82,7 @@ impl UsageReader {
     pub fn new(kind: AnswerKind, limit: usize) -> Self {
         let body = match kind.framing {
             Framing::Opaque => Body::Opaque,
-            Framing::Json => Body::Json(JsonMembers::new(statements::WANTED, limit)),
+            Framing::Json => Body::Json(JsonMembers::new(&statements::WANTED, limit)),
             Framing::ConverseFrames
             | Framing::InvokeFrames
             | Framing::SpeechFrames

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::count::{Count, value};
-use super::json_members::{JsonMembers, Take, Wanted};
+use super::json_members::{JsonMembers, Take, WantedMembers};
 use super::mentions::Mentions;
 use super::output_bound::OutputBounds;
 use super::{ImageShape, ServiceTier};
@@ -19,7 +19,7 @@ const MAX_KEPT_BYTES: usize = 16 * 1024;
 /// <https://aws.amazon.com/bedrock/pricing/>
 pub const DOCUMENTS_PER_QUERY: u64 = 100;
 
-const WANTED: &[Wanted] = &[
+static WANTED: WantedMembers = WantedMembers::of(&[
     ("inferenceConfig", Take::Value),
     ("textGenerationConfig", Take::Value),
     ("imageGenerationConfig", Take::Value),
@@ -52,12 +52,7 @@ const WANTED: &[Wanted] = &[
     ("requestMetadata", Take::Value),
     ("singleEmbeddingParams", Take::Count),
     ("segmentedEmbeddingParams", Take::Count),
-];
-
-static ONE_HOUR: Mentions<1, 0> = Mentions::of(["1h"], []);
-static IMAGE: Mentions<1, 0> = Mentions::of(["image"], []);
-static IMAGE_URL: Mentions<1, 0> = Mentions::of(["image_url"], []);
-static TIMED: Mentions<2, 0> = Mentions::of(["video", "audio"], []);
+]);
 
 /// What a request's body says about its cost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,6 +81,9 @@ pub struct RequestFacts {
     pub input_images: u64,
     /// Whether audio, video or segments are to be embedded, whose length nobody states.
     pub timed_media: bool,
+    /// Whether it holds or names, at any place, more input than its bytes tell: pictures, documents, earlier turns,
+    /// stored files, tools that AWS runs.
+    pub unmeasured_input: bool,
     /// The kind of input a multimodal embedding names (`text`, `image`, …).
     pub input_type: Option<String>,
     /// Size and steps of the images to be made.
@@ -128,8 +126,9 @@ impl RequestFacts {
     #[must_use]
     pub fn of(body: &[u8]) -> Self {
         let scanned = body.get(..MAX_SCANNED_BYTES).unwrap_or(body);
-        let mut members = JsonMembers::new(WANTED, MAX_KEPT_BYTES);
+        let mut members = JsonMembers::new(&WANTED, MAX_KEPT_BYTES);
         members.feed(scanned);
+        let (mentions, is_cut) = (Mentions::in_text(scanned), body.len() > MAX_SCANNED_BYTES);
         let settings = |name: &str| parse::<Settings>(members.value(name)).unwrap_or_default();
         let output_bounds = OutputBounds::of(&members);
         let present = |name: &str| members.count(name).is_some();
@@ -137,20 +136,21 @@ impl RequestFacts {
             body_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
             max_output_tokens: output_bounds.longest(),
             output_bounds,
-            hides_members: members.overflowed() || members.has_twins() || body.len() > MAX_SCANNED_BYTES,
+            hides_members: members.overflowed() || members.has_twins() || is_cut,
             tier: tier(&members),
             asks_for_more: asks_for_more(&members),
             guardrail: present("guardrailConfig") || present("amazon-bedrock-guardrailConfig"),
             latency_optimised: parse::<PerformanceConfig>(members.value("performanceConfig"))
                 .map(|config| config.latency == "optimized"),
-            one_hour_cache: body.len() > MAX_SCANNED_BYTES || ONE_HOUR.stand_in(scanned),
+            one_hour_cache: is_cut || mentions.has(Mentions::ONE_HOUR),
             documents: members.count("documents").or(members.count("sources")),
             input_images: members.count("images").unwrap_or_default()
                 + u64::from(present("inputImage"))
-                + u64::from(present("singleEmbeddingParams") && IMAGE.stand_in(scanned))
-                + u64::from(IMAGE_URL.stand_in(scanned)),
+                + u64::from(present("singleEmbeddingParams") && mentions.has(Mentions::IMAGE))
+                + u64::from(mentions.has(Mentions::IMAGE_URL)),
             timed_media: present("segmentedEmbeddingParams")
-                || (present("singleEmbeddingParams") && TIMED.stand_in(scanned)),
+                || (present("singleEmbeddingParams") && mentions.has(Mentions::TIMED)),
+            unmeasured_input: is_cut || mentions.has(Mentions::UNMEASURED),
             input_type: parse(members.value("inputType")),
             image: image_shape(&members, &settings("imageGenerationConfig")),
             customer: customer(&members),

@@ -14,13 +14,16 @@
 //! | `amazon-bedrock-invocationMetrics`, token-count headers | excludes cache | as in Converse; no split |
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::count::{Count, value};
+use super::guardrail::GuardrailMembers;
 use super::{ServiceTier, Unit, Usage};
 
 /// The `usage` object of every shape in one: the members that are there tell which it is.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub(crate) struct UsageMembers {
     #[serde(rename = "inputTokens")]
     bedrock_input: Option<Count>,
@@ -54,8 +57,39 @@ pub(crate) struct UsageMembers {
 
     billed_units: Option<BilledUnits>,
 
-    #[serde(flatten)]
-    guardrail: GuardrailMembers,
+    #[serde(rename = "contentPolicyUnits")]
+    content_policy_units: Option<Count>,
+    #[serde(rename = "contentPolicyImageUnits")]
+    content_policy_image_units: Option<Count>,
+    #[serde(rename = "topicPolicyUnits")]
+    topic_policy_units: Option<Count>,
+    #[serde(rename = "wordPolicyUnits")]
+    word_policy_units: Option<Count>,
+    #[serde(rename = "sensitiveInformationPolicyUnits")]
+    sensitive_information_policy_units: Option<Count>,
+    #[serde(rename = "contextualGroundingPolicyUnits")]
+    contextual_grounding_policy_units: Option<Count>,
+    #[serde(rename = "automatedReasoningPolicyUnits")]
+    automated_reasoning_policy_units: Option<Count>,
+}
+
+/// From an object alone: what serde derives would take the members of an array in their order, too.
+impl<'de> Deserialize<'de> for UsageMembers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor;
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = UsageMembers;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<UsageMembers, A::Error> {
+                UsageMembers::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor)
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -94,20 +128,6 @@ pub(crate) struct BilledUnits {
     input_tokens: Option<Count>,
     output_tokens: Option<Count>,
     search_units: Option<Count>,
-}
-
-/// ApplyGuardrail's `usage`. Word filters and `sensitiveInformationPolicyFreeUnits` are free and not read.
-/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_GuardrailUsage.html>
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct GuardrailMembers {
-    content_policy_units: Option<Count>,
-    content_policy_image_units: Option<Count>,
-    topic_policy_units: Option<Count>,
-    word_policy_units: Option<Count>,
-    sensitive_information_policy_units: Option<Count>,
-    contextual_grounding_policy_units: Option<Count>,
-    automated_reasoning_policy_units: Option<Count>,
 }
 
 /// `amazon-bedrock-invocationMetrics`.
@@ -167,7 +187,7 @@ impl UsageMembers {
             .or_else(|| self.openai_chat())
             .or_else(|| self.responses_or_anthropic())
             .or_else(|| self.billed_units.as_ref().and_then(BilledUnits::stated))
-            .or_else(|| self.guardrail.stated())
+            .or_else(|| self.guardrail().stated())
     }
 
     /// The tier it names, in Anthropic's shape.
@@ -195,6 +215,18 @@ impl UsageMembers {
         self.input_tokens_details = later.input_tokens_details.or(self.input_tokens_details.take());
         self.output_tokens_details = later.output_tokens_details.or(self.output_tokens_details.take());
         self.service_tier = later.service_tier.or(self.service_tier.take());
+    }
+
+    fn guardrail(&self) -> GuardrailMembers {
+        GuardrailMembers {
+            content_policy_units: self.content_policy_units,
+            content_policy_image_units: self.content_policy_image_units,
+            topic_policy_units: self.topic_policy_units,
+            word_policy_units: self.word_policy_units,
+            sensitive_information_policy_units: self.sensitive_information_policy_units,
+            contextual_grounding_policy_units: self.contextual_grounding_policy_units,
+            automated_reasoning_policy_units: self.automated_reasoning_policy_units,
+        }
     }
 
     fn converse(&self) -> Option<Stated> {
@@ -254,34 +286,6 @@ impl BilledUnits {
             stated.usage.units.push((Unit::Query, queries));
         }
         Some(stated)
-    }
-}
-
-impl GuardrailMembers {
-    fn stated(&self) -> Option<Stated> {
-        let says_nothing =
-            self.counts().iter().all(|(_, count)| count.is_none()) && self.word_policy_units.is_none();
-        if says_nothing {
-            return None;
-        }
-        let units = self.used().collect();
-        Some(Stated { usage: Usage { units, ..Usage::default() }, split_stated: true })
-    }
-
-    /// What is billed.
-    pub(crate) fn used(&self) -> impl Iterator<Item = (Unit, u64)> + use<> {
-        self.counts().into_iter().map(|(unit, count)| (unit, value(count))).filter(|(_, count)| *count > 0)
-    }
-
-    fn counts(&self) -> [(Unit, Option<Count>); 6] {
-        [
-            (Unit::GuardrailContentUnit, self.content_policy_units),
-            (Unit::GuardrailContentImage, self.content_policy_image_units),
-            (Unit::GuardrailTopicUnit, self.topic_policy_units),
-            (Unit::GuardrailSensitiveInformationUnit, self.sensitive_information_policy_units),
-            (Unit::GuardrailGroundingUnit, self.contextual_grounding_policy_units),
-            (Unit::GuardrailAutomatedReasoningUnit, self.automated_reasoning_policy_units),
-        ]
     }
 }
 
@@ -409,11 +413,21 @@ mod tests {
     }
 
     #[test]
+    fn a_guardrails_units_are_read_beside_members_that_nobody_knows() {
+        let json =
+            r#"{"topicPolicyUnits":2,"wordPolicyUnits":5,"contentPolicyUnits":0,"other":[{"a":null}]}"#;
+        assert_eq!(usage(json).unwrap().units, [(Unit::GuardrailTopicUnit, 2)]);
+        assert_eq!(usage(r#"{"wordPolicyUnits":5}"#), Some(Usage::default()));
+    }
+
+    #[test]
     fn what_says_nothing_states_nothing() {
         for json in ["{}", r#"{"total_tokens":5}"#, r#"{"something":{"else":1}}"#] {
             assert_eq!(usage(json), None, "{json}");
         }
-        for json in [r#"{"inputTokens":-1}"#, r#"{"inputTokens":1.5}"#, r#"{"inputTokens":"1"}"#, "[]", "1"] {
+        for json in
+            [r#"{"inputTokens":-1}"#, r#"{"inputTokens":1.5}"#, r#"{"inputTokens":"1"}"#, "[]", "[1,2]", "1"]
+        {
             assert!(serde_json::from_str::<UsageMembers>(json).is_err() || usage(json).is_none(), "{json}");
         }
     }

@@ -3,7 +3,7 @@
 use super::answer_kind::Framing;
 use super::count::{Count, value};
 use super::event_stream::FrameVisitor;
-use super::json_members::{JsonMembers, Take, Wanted};
+use super::json_members::{JsonMembers, Take, WantedMembers};
 use super::shapes::{BilledUnits, InvocationMetrics, Stated, StatedTier, TitanResult, UsageMembers};
 use super::speech::{self, Said};
 use super::{Unit, Usage, chunk_frames, guardrail, sse};
@@ -43,7 +43,7 @@ pub(super) struct Statements {
 const MAX_LAST_CHUNK_BYTES: usize = 16 * 1024;
 
 /// Members of an answer, of a chunk and of a server-sent event.
-pub(super) const WANTED: &[Wanted] = &[
+pub(super) static WANTED: WantedMembers = WantedMembers::of(&[
     ("id", Take::Value),
     ("usage", Take::Value),
     ("serviceTier", Take::Value),
@@ -61,10 +61,10 @@ pub(super) const WANTED: &[Wanted] = &[
     ("amazon-bedrock-trace", Take::Value),
     ("amazon-bedrock-guardrailAction", Take::Count),
     ("stopReason", Take::Value),
-];
+]);
 
 /// Members of an event in a stream, beside those of an answer: usage stands one level deeper in some.
-const WANTED_OF_EVENT: &[Wanted] = &[
+static WANTED_OF_EVENT: WantedMembers = WantedMembers::of(&[
     ("usage", Take::Value),
     ("service_tier", Take::Value),
     ("amazon-bedrock-invocationMetrics", Take::Value),
@@ -75,7 +75,10 @@ const WANTED_OF_EVENT: &[Wanted] = &[
     ("error", Take::Value),
     ("amazon-bedrock-trace", Take::Value),
     ("amazon-bedrock-guardrailAction", Take::Count),
-];
+]);
+
+/// Members of an error inside an event.
+static WANTED_OF_ERROR: WantedMembers = WantedMembers::of(&[("type", Take::Value)]);
 
 impl Statements {
     pub(super) fn new(framing: Framing, limit: usize) -> Self {
@@ -170,13 +173,13 @@ impl Statements {
 
     /// Reads one event of a stream, in OpenAI's, Anthropic's or Nova's shape.
     fn read_event_members(&mut self, data: &[u8]) {
-        let mut members = JsonMembers::new(WANTED_OF_EVENT, self.limit);
+        let mut members = JsonMembers::new(&WANTED_OF_EVENT, self.limit);
         members.feed(data);
         self.missed |= members.overflowed();
         self.read_statement(&members);
         for nested in ["message", "metadata", "response"] {
             if let Some(text) = members.value(nested) {
-                let members = JsonMembers::of(WANTED, text);
+                let members = JsonMembers::of(&WANTED, text);
                 self.read_statement(&members);
                 if nested == "response" {
                     self.response_id = id_of(&members);
@@ -192,7 +195,7 @@ impl Statements {
         }
         let error = members.value("error").filter(|text| !is_null(text));
         if event_type == "error" || event_type == "response.failed" || error.is_some() {
-            let named = error.map(|text| JsonMembers::of(&[("type", Take::Value)], text));
+            let named = error.map(|text| JsonMembers::of(&WANTED_OF_ERROR, text));
             let name = named.and_then(|named| parse::<String>(named.value("type")));
             let name = name.unwrap_or(event_type);
             self.failure.get_or_insert(if name.is_empty() { "error".to_owned() } else { name });
@@ -255,7 +258,7 @@ impl FrameVisitor for Statements {
                 Said::Unclear => self.speech_is_unclear = true,
             },
             _ => {
-                let members = JsonMembers::of(WANTED, payload);
+                let members = JsonMembers::of(&WANTED, payload);
                 self.read_answer(&members);
                 self.terminal |= self.usage.is_some();
             }

@@ -27,6 +27,9 @@ const AGENTS: [(HeaderName, &str); 2] = [
     (HeaderName::from_static("x-claude-code-parent-agent-id"), "claude-code-parent-agent"),
 ];
 
+/// How the names of all these headers begin.
+const FAMILIES: [&str; 2] = ["x-litellm-", "x-claude-code-"];
+
 /// Who a call was made for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Attribution {
@@ -41,10 +44,14 @@ impl Attribution {
     /// `user_header` is a further header that names the customer, after LiteLLM's own.
     pub(super) fn of(headers: &HeaderMap, caller: &Caller, user_header: Option<&str>) -> Self {
         let text = |value: &HeaderValue| value.to_str().ok().and_then(label);
-        let read = |name: &HeaderName| headers.get(name).and_then(text);
+        // Most requests have none of these headers: they are not looked for one by one.
+        let has_any =
+            headers.keys().any(|name| FAMILIES.iter().any(|family| name.as_str().starts_with(family)));
+        let get = |name: &HeaderName| if has_any { headers.get(name) } else { None };
+        let read = |name: &HeaderName| get(name).and_then(text);
         let by_user_header = || user_header.and_then(|name| headers.get(name)).and_then(text);
         let mut tags: Vec<String> = caller.key().map(|key| key.tags.clone()).unwrap_or_default();
-        if let Some(listed) = headers.get(TAGS).and_then(|value| value.to_str().ok()) {
+        if let Some(listed) = get(&TAGS).and_then(|value| value.to_str().ok()) {
             tags.extend(listed.split(',').filter_map(label));
         }
         tags.extend(
@@ -77,6 +84,14 @@ fn label(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_header_is_of_a_family() {
+        let agents = AGENTS.map(|(name, _)| name);
+        for name in END_USER.into_iter().chain(SESSION).chain([TAGS, CALL_ID]).chain(agents) {
+            assert!(FAMILIES.iter().any(|family| name.as_str().starts_with(family)), "{name}");
+        }
+    }
 
     #[test]
     fn litellms_headers_say_who_a_call_is_for() {

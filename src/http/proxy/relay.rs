@@ -227,9 +227,9 @@ impl Attempts<'_> {
             started: admitted.started,
             request,
         };
-        let mut account = Account::open(self.worker.accounts.clone(), begun, opening, place)?;
+        let mut account = Account::open(Rc::clone(&self.worker.accounts), begun, opening, place)?;
         account.hold(std::mem::take(&mut self.admission));
-        self.account = Some(Box::new(account));
+        self.account = Some(account);
         Ok(())
     }
 
@@ -298,7 +298,7 @@ fn begun(admitted: &Admitted<'_>, route: &Route, estimate: Option<NanoUsd>) -> B
         requested_model: admitted.model.as_deref().map(str::to_owned),
         deployment: deployment.id.clone(),
         model_id: route.model_id.as_deref().map(str::to_owned),
-        region: deployment.region.to_string(),
+        region: deployment.region.as_str().to_owned(),
         estimate,
     }
 }
