@@ -184,7 +184,9 @@ mod tests {
         let units = vec![(Unit::OutputImage, 2), (Unit::OutputSpeechToken, 300)];
         let usage = Some(Usage { image, units, latency_optimised: true, ..Usage::default() });
         let pictured = Ended { usage, ..usual.1.clone() };
-        let begun = payers.iter().chain([&usual.0, &largest.0, &bare.begun]).map(encode);
+        let foreign = ["\u{e9}", "", "\u{20ac}\u{10348}x"].map(str::to_owned);
+        let foreign = Begun { team_id: foreign.last().cloned(), tags: foreign.into(), ..usual.0.clone() };
+        let begun = payers.iter().chain([&usual.0, &largest.0, &bare.begun, &foreign]).map(encode);
         let ended = [&usual.1, &largest.1, &bare.ended, &pictured].map(encode);
         begun.chain(ended).collect()
     }
