@@ -10,8 +10,7 @@ use crate::domain::{EventId, NanoUsd};
 
 /// What is left to read of a record. `None`, of every function: what stands there is no such field.
 ///
-/// serde's derived code reads the same; it takes three times as long over the few kinds of fields that have a function of
-/// their own here.
+/// serde's derived code reads the same, with a block of memory for each list and a quarter more instructions.
 pub struct Fields<'r>(&'r [u8]);
 
 impl<'r> Fields<'r> {

@@ -70,7 +70,7 @@ fn open(file: &Path) -> rusqlite::Result<Connection> {
 /// rows after the first find them open, at the place where the row before went. Too low: that is done again and again; too
 /// high: nothing is left to save, and more parameters to go through.
 const ROWS_AT_ONCE: usize = 8;
-/// A shorter batch goes in row by row: to prepare the statement costs what it saves in some forty rows.
+/// A shorter batch goes in row by row: the statement is prepared for each batch, which costs what it saves in some eighty rows.
 const LONG_BATCH: usize = 64;
 
 fn write(conn: &mut Connection, events: &[PackedEvent]) -> Result<usize, StoreError> {
