@@ -1,11 +1,13 @@
 //! What is written down of a request: its beginning before anything goes to AWS, its end before the client
 //! has the whole answer.
 
+mod fields;
 mod packed;
 mod view;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::fields::{Fields, ListItem, ListView};
 pub use self::packed::{PackedBegun, PackedEnded, PackedEvent};
 pub use self::view::{AttemptView, BegunView, EndedView, EventView, PriceView};
 use crate::domain::{EventId, KeyHash, NanoUsd, Service, UnixMicros};
@@ -161,28 +163,8 @@ impl SpendEvent {
     /// The event of a request whose end was never written: charged at its estimate and marked so.
     #[must_use]
     pub fn interrupted(begun: Begun) -> Self {
-        let ended = Ended {
-            id: begun.id,
-            outcome: Outcome::Interrupted,
-            status: 0,
-            attempts: Vec::new(),
-            model_id: None,
-            region: None,
-            usage: None,
-            basis: if begun.estimate.is_some() { CostBasis::Estimated } else { CostBasis::UsageUnknown },
-            price: None,
-            cost: begun.estimate,
-            latency_us: 0,
-            time_to_first_byte_us: None,
-            aws_request_id: None,
-        };
+        let ended = EndedView::interrupted(begun.id, begun.estimate).to_ended();
         Self { begun, ended }
-    }
-
-    /// The region that answered.
-    #[must_use]
-    pub fn region(&self) -> &str {
-        self.ended.region.as_deref().unwrap_or(&self.begun.region)
     }
 
     /// The model id that answered.

@@ -1,76 +1,69 @@
-//! An event as its records read: texts borrowed from them, so that shipping copies none.
+//! An event as its records read: texts and lists borrowed from them, so that shipping copies none.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::fields::{Fields, ListItem, ListView};
 use super::{Attempt, Begun, CostBasis, Ended, Outcome, Payer, SpendEvent};
-use crate::domain::{EventId, NanoUsd, Service, UnixMicros};
+use crate::domain::{EventId, KeyHash, NanoUsd, Service, UnixMicros};
 use crate::pricing::Price;
 use crate::usage::Usage;
 
-/// [`Begun`], borrowed: the same fields in the same order, for they are read from what that was written as.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// [`Begun`], borrowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "Begun says what they are")]
 pub struct BegunView<'r> {
     pub id: EventId,
     pub started_at: UnixMicros,
     pub payer: Payer,
-    #[serde(borrow)]
     pub team_id: Option<&'r str>,
-    #[serde(borrow)]
     pub user_id: Option<&'r str>,
-    #[serde(borrow)]
     pub end_user: Option<&'r str>,
-    #[serde(borrow)]
-    pub tags: Vec<&'r str>,
-    #[serde(borrow)]
+    pub tags: ListView<'r, &'r str>,
     pub session_id: Option<&'r str>,
-    #[serde(borrow)]
     pub call_id: Option<&'r str>,
     pub service: Service,
     pub operation: &'r str,
-    #[serde(borrow)]
     pub requested_model: Option<&'r str>,
     pub deployment: &'r str,
-    #[serde(borrow)]
     pub model_id: Option<&'r str>,
     pub region: &'r str,
     pub estimate: Option<NanoUsd>,
 }
 
 /// [`Attempt`], borrowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct AttemptView<'r>(pub &'r str, pub u16);
 
+impl<'r> ListItem<'r> for AttemptView<'r> {
+    fn read(fields: &mut Fields<'r>) -> Option<Self> {
+        Some(Self(fields.text()?, fields.small()?))
+    }
+}
+
 /// [`Price`], borrowed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "Price says what they are")]
 pub struct PriceView<'r> {
     pub entry: &'r str,
-    #[serde(borrow)]
-    pub rates: Vec<(&'r str, i64)>,
+    pub rates: ListView<'r, (&'r str, i64)>,
 }
 
-/// [`Ended`], borrowed: the same fields in the same order.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// [`Ended`], borrowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "Ended says what they are")]
 pub struct EndedView<'r> {
     pub id: EventId,
     pub outcome: Outcome,
     pub status: u16,
-    #[serde(borrow)]
-    pub attempts: Vec<AttemptView<'r>>,
-    #[serde(borrow)]
+    pub attempts: ListView<'r, AttemptView<'r>>,
     pub model_id: Option<&'r str>,
-    #[serde(borrow)]
     pub region: Option<&'r str>,
     pub usage: Option<Usage>,
     pub basis: CostBasis,
-    #[serde(borrow)]
     pub price: Option<PriceView<'r>>,
     pub cost: Option<NanoUsd>,
     pub latency_us: u64,
     pub time_to_first_byte_us: Option<u64>,
-    #[serde(borrow)]
     pub aws_request_id: Option<&'r str>,
 }
 
@@ -83,20 +76,99 @@ pub struct EventView<'r> {
     pub ended: EndedView<'r>,
 }
 
+/// Each field in the order in which [`Begun`] has it: so it was written.
+impl<'r> BegunView<'r> {
+    /// Reads a record; `None` where it is no [`Begun`], whole.
+    pub(super) fn read(record: &'r [u8]) -> Option<Self> {
+        let mut fields = Fields::of(record);
+        let begun = Self {
+            id: fields.id()?,
+            started_at: UnixMicros(fields.signed()?),
+            payer: payer(&mut fields)?,
+            team_id: fields.optional_text()?,
+            user_id: fields.optional_text()?,
+            end_user: fields.optional_text()?,
+            tags: fields.list()?,
+            session_id: fields.optional_text()?,
+            call_id: fields.optional_text()?,
+            service: fields.take()?,
+            operation: fields.text()?,
+            requested_model: fields.optional_text()?,
+            deployment: fields.text()?,
+            model_id: fields.optional_text()?,
+            region: fields.text()?,
+            estimate: fields.optional(Fields::amount)?,
+        };
+        fields.are_over().then_some(begun)
+    }
+}
+
+fn payer(fields: &mut Fields<'_>) -> Option<Payer> {
+    match fields.variant()? {
+        0 => Some(Payer::Key(KeyHash(fields.bytes()?))),
+        1 => Some(Payer::Master),
+        2 => Some(Payer::Anonymous),
+        _ => None,
+    }
+}
+
+/// Each field in the order in which [`Ended`] has it: so it was written.
+impl<'r> EndedView<'r> {
+    /// Reads a record; `None` where it is no [`Ended`], whole.
+    pub(super) fn read(record: &'r [u8]) -> Option<Self> {
+        let mut fields = Fields::of(record);
+        let ended = Self {
+            id: fields.id()?,
+            outcome: fields.take()?,
+            status: fields.small()?,
+            attempts: fields.list()?,
+            model_id: fields.optional_text()?,
+            region: fields.optional_text()?,
+            usage: fields.optional(usage)?,
+            basis: fields.take()?,
+            price: fields.optional(price)?,
+            cost: fields.optional(Fields::amount)?,
+            latency_us: fields.count()?,
+            time_to_first_byte_us: fields.optional(Fields::count)?,
+            aws_request_id: fields.optional_text()?,
+        };
+        fields.are_over().then_some(ended)
+    }
+}
+
+fn price<'r>(fields: &mut Fields<'r>) -> Option<PriceView<'r>> {
+    Some(PriceView { entry: fields.text()?, rates: fields.list()? })
+}
+
+fn usage(fields: &mut Fields<'_>) -> Option<Usage> {
+    Some(Usage {
+        input_tokens: fields.count()?,
+        output_tokens: fields.count()?,
+        cache_read_tokens: fields.count()?,
+        cache_write_5m_tokens: fields.count()?,
+        cache_write_1h_tokens: fields.count()?,
+        reasoning_tokens: fields.count()?,
+        units: fields.take()?,
+        tier: fields.take()?,
+        latency_optimised: fields.flag()?,
+        image: fields.take()?,
+    })
+}
+
 impl<'r> EndedView<'r> {
     /// The end of a request whose end was never written: charged at its estimate and marked so.
-    pub(super) fn interrupted(begun: &BegunView<'_>) -> Self {
+    pub(super) fn interrupted(id: EventId, estimate: Option<NanoUsd>) -> Self {
         Self {
-            id: begun.id,
+            id,
             outcome: Outcome::Interrupted,
             status: 0,
-            attempts: Vec::new(),
+            attempts: ListView::EMPTY,
             model_id: None,
             region: None,
             usage: None,
-            basis: if begun.estimate.is_some() { CostBasis::Estimated } else { CostBasis::UsageUnknown },
+            basis: if estimate.is_some() { CostBasis::Estimated } else { CostBasis::UsageUnknown },
             price: None,
-            cost: begun.estimate,
+            cost: estimate,
             latency_us: 0,
             time_to_first_byte_us: None,
             aws_request_id: None,
@@ -134,7 +206,7 @@ impl BegunView<'_> {
             team_id: text(self.team_id),
             user_id: text(self.user_id),
             end_user: text(self.end_user),
-            tags: self.tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            tags: self.tags.iter().map(str::to_owned).collect(),
             session_id: text(self.session_id),
             call_id: text(self.call_id),
             service: self.service,
@@ -149,15 +221,12 @@ impl BegunView<'_> {
 }
 
 impl EndedView<'_> {
-    fn to_ended(&self) -> Ended {
+    pub(super) fn to_ended(&self) -> Ended {
         let text = |text: Option<&str>| text.map(str::to_owned);
-        let attempt = |&AttemptView(deployment, status): &AttemptView<'_>| Attempt {
-            deployment: deployment.to_owned(),
-            status,
-        };
+        let attempt = |AttemptView(deployment, status)| Attempt { deployment: deployment.to_owned(), status };
         let price = |price: &PriceView<'_>| Price {
             entry: price.entry.into(),
-            rates: price.rates.iter().map(|(name, rate)| ((*name).to_owned().into(), *rate)).collect(),
+            rates: price.rates.iter().map(|(name, rate)| (name.to_owned().into(), rate)).collect(),
         };
         Ended {
             id: self.id,

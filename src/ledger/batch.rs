@@ -1,10 +1,10 @@
 //! Which events go to the store next, and which segments are done with: no actor, no clock, no io.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::{EventId, UnixMicros};
+use crate::domain::{EventId, FastMap, UnixMicros};
 use crate::event::{PackedBegun, PackedEnded, PackedEvent};
 use crate::journal::{Entry, Record, SegmentId, WriterId};
 use crate::ledger::options::BatchOptions;
@@ -15,7 +15,7 @@ use crate::ledger::sink::ShipError;
 #[derive(Debug, Default)]
 pub(super) struct Batcher {
     options: BatchOptions,
-    open: HashMap<EventId, Open>,
+    open: FastMap<EventId, Open>,
     ready: VecDeque<Unshipped>,
     /// Batches that failed, to be tried again as they were, and halves of batches that were rejected.
     again: Vec<Vec<Unshipped>>,
@@ -128,11 +128,14 @@ impl Batcher {
             return None;
         }
         let is_first = self.again.is_empty();
-        let batch = self.again.pop().or_else(|| {
-            let is_due = self.ready.len() >= self.options.max_rows || (flush && !self.ready.is_empty());
-            is_due.then(|| self.ready.drain(..self.ready.len().min(self.options.max_rows)).collect())
-        })?;
-        let (events, places) = batch.into_iter().map(|unshipped| (unshipped.event, unshipped.places)).unzip();
+        let (events, places) = match self.again.pop() {
+            Some(batch) => apart(batch.into_iter()),
+            None => {
+                let is_due = self.ready.len() >= self.options.max_rows || (flush && !self.ready.is_empty());
+                let count = is_due.then(|| self.ready.len().min(self.options.max_rows))?;
+                apart(self.ready.drain(..count))
+            }
+        };
         let events = Arc::new(events);
         self.in_flight = Some(InFlight { is_first, events: Arc::clone(&events), places });
         Some(events)
@@ -145,9 +148,7 @@ impl Batcher {
             Ok(()) => {
                 self.failures = 0;
                 self.has_accepted = true;
-                for places in batch.places {
-                    self.segments.release(places);
-                }
+                self.segments.release_all(&batch.places);
                 self.rejected.append(&mut self.suspects);
             }
             Err(ShipError::Unavailable(_)) => {
@@ -242,6 +243,16 @@ impl Batcher {
         self.not_before = now + longest.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
         self.failures = self.failures.saturating_add(1);
     }
+}
+
+/// Of a known number, so that the memory for all of them is taken at once.
+fn apart(batch: impl ExactSizeIterator<Item = Unshipped>) -> (Vec<PackedEvent>, Vec<Places>) {
+    let (mut events, mut places) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+    for unshipped in batch {
+        events.push(unshipped.event);
+        places.push(unshipped.places);
+    }
+    (events, places)
 }
 
 impl InFlight {

@@ -34,9 +34,17 @@ impl SegmentBook {
 
     /// The event's records wait no longer.
     pub(super) fn release(&mut self, places: Places) {
-        for segment in [Some(places.begun), places.ended].into_iter().flatten() {
-            if let Some(usage) = self.segments.get_mut(&segment) {
-                usage.records = usage.records.saturating_sub(1);
+        self.release_all(&[places]);
+    }
+
+    /// The same for a batch: most neighbours stand in the same segments, which are looked up once for all of them.
+    pub(super) fn release_all(&mut self, batch: &[Places]) {
+        for neighbours in batch.chunk_by(Places::eq) {
+            let segments = neighbours.first().into_iter().flat_map(|one| [Some(one.begun), one.ended]);
+            for segment in segments.flatten() {
+                if let Some(usage) = self.segments.get_mut(&segment) {
+                    usage.records = usage.records.saturating_sub(neighbours.len() as u64);
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What both databases must do alike. SQLite always; Postgres where `BEDGATE_TEST_POSTGRES_URL` names a server on
 //! which databases may be made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -98,6 +98,7 @@ on_each_database! {
     a_database_that_is_newer_is_refused => newer_is_refused;
     an_event_shipped_twice_counts_once => events_are_idempotent;
     a_long_batch_of_which_some_is_there_counts_each_event_once => some_is_there;
+    a_batch_of_any_length_counts_each_event_once => any_length;
     sums_are_those_of_the_events => sums_match;
     a_row_is_the_same_whatever_its_batch_holds => rows_keep_their_own;
     two_inserters_of_overlapping_batches_neither_wait_forever_nor_count_twice => inserters_overlap;
@@ -249,6 +250,27 @@ async fn some_is_there(database: &TestDatabase) {
     assert_sums(&store, &all).await;
 }
 
+async fn any_length(database: &TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let all = events(720);
+    let mut rest = &all[..];
+    // Around what goes in at once, and around what is long enough for that.
+    for count in [1, 7, 8, 9, 63, 64, 65, 71, 72] {
+        for known in [BTreeSet::new(), BTreeSet::from([0, count / 2, count - 1])] {
+            let batch = rest.split_off(..count).unwrap();
+            for place in &known {
+                store.insert_spend(&batch[*place..=*place]).await.unwrap();
+            }
+            let shipped = store.insert_spend(batch).await.unwrap();
+            let expected = InsertedSpend { inserted: count - known.len(), already_there: known.len() };
+            assert_eq!(shipped, expected, "{count} events, of which {known:?} are known");
+        }
+    }
+    assert_eq!(rest, []);
+    assert_sums(&store, &all).await;
+}
+
 async fn sums(store: &Store, scope: Scope) -> BTreeMap<String, SpendSum> {
     store.spend_sums(scope, Days::default(), 1_000).await.unwrap().into_iter().collect()
 }
@@ -326,7 +348,8 @@ async fn unpriced_is_charged(database: &TestDatabase) {
 async fn rows_keep_their_own(database: &TestDatabase) {
     let store = database.open().await;
     store.migrate().await.unwrap();
-    let mut all = events(12);
+    // More than go in one by one, and no multiple of those that go in at once.
+    let mut all = events(77);
     for (number, event) in all.iter_mut().enumerate() {
         event.begun.payer = if number % 2 == 0 { Payer::Master } else { event.begun.payer };
         event.begun.tags.truncate(number % 2);
@@ -345,7 +368,7 @@ async fn rows_keep_their_own(database: &TestDatabase) {
     }
     assert_eq!(together.len(), all.len());
     assert_eq!(rows().await, together);
-    assert_eq!(together[0].id.0, all[11].begun.id, "the newest first");
+    assert_eq!(together[0].id.0, all[76].begun.id, "the newest first");
 }
 
 async fn estimates_count(database: &TestDatabase) {

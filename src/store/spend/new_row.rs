@@ -99,7 +99,7 @@ impl<'e> NewRow<'e> {
         let usage = ended.usage.as_ref();
         let count = |of: fn(&Usage) -> u64| usage.map(|usage| stored_count(of(usage)));
         // The deployment that answered; the first one chosen is the first of the attempts.
-        let deployment = ended.attempts.last().map_or(begun.deployment, |attempt| attempt.0);
+        let deployment = ended.attempts.iter().last().map_or(begun.deployment, |attempt| attempt.0);
         Self {
             id: begun.id,
             started_at: begun.started_at.0,

@@ -1,11 +1,12 @@
 //! Sums of spend per day, for each of whom and what a request counts towards.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
 use super::new_row::NewRow;
 use super::row::SpendRow;
 use super::texts::RowText;
+use crate::domain::FastMap;
 use crate::event::Payer;
 
 /// Microseconds of a day.
@@ -122,7 +123,7 @@ struct Names<'r> {
 #[derive(Default)]
 pub(super) struct Sums<'e> {
     /// Most requests of a batch count for the same few: names are made and sorted for those only.
-    by_subjects: HashMap<Subjects<'e>, RollupTotals>,
+    by_subjects: FastMap<Subjects<'e>, RollupTotals>,
 }
 
 impl<'e> Sums<'e> {

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::rc::Rc;
 
-use crate::event::{AttemptView, Payer, PriceView};
+use crate::event::{AttemptView, ListView, Payer, PriceView};
 use crate::store::columns::{storable_text, to_json};
 
 /// A text of a row.
@@ -72,8 +72,8 @@ impl From<String> for RowText<'_> {
 pub(super) struct Texts<'e> {
     payers: Known<Payer>,
     prices: Known<PriceView<'e>>,
-    attempts: Known<Vec<AttemptView<'e>>>,
-    tags: Known<Vec<&'e str>>,
+    attempts: Known<ListView<'e, AttemptView<'e>>>,
+    tags: Known<ListView<'e, &'e str>>,
 }
 
 impl<'e> Texts<'e> {
@@ -87,16 +87,16 @@ impl<'e> Texts<'e> {
     }
 
     /// `[["deployment",200],…]`.
-    pub(super) fn attempts(&mut self, attempts: Vec<AttemptView<'e>>) -> RowText<'e> {
+    pub(super) fn attempts(&mut self, attempts: ListView<'e, AttemptView<'e>>) -> RowText<'e> {
         RowText::Shared(self.attempts.text(attempts, to_json))
     }
 
-    pub(super) fn tags(&mut self, tags: Vec<&'e str>) -> RowText<'e> {
+    pub(super) fn tags(&mut self, tags: ListView<'e, &'e str>) -> RowText<'e> {
         if tags.is_empty() {
             return RowText::Borrowed("[]");
         }
         let storable =
-            |tags: &Vec<&str>| to_json(&tags.iter().map(|tag| storable_text(tag)).collect::<Vec<_>>());
+            |tags: &ListView<'_, &str>| to_json(&tags.iter().map(storable_text).collect::<Vec<_>>());
         RowText::Shared(self.tags.text(tags, storable))
     }
 }
