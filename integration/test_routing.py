@@ -1,6 +1,7 @@
 """Which deployment serves a call: aliases, wildcards, weights, retries on another one, cool-down, fallbacks."""
 
 import collections
+from urllib.parse import quote
 
 import pytest
 
@@ -160,19 +161,23 @@ def test_that_aws_refuses_the_gateways_credentials_is_told_to_the_administrator_
     assert "does not take the credentials of deployment" in stale.errors()
 
 
-def test_a_model_id_that_an_entry_has_goes_where_the_entry_is_at_its_price(spawn_gateway, simulator):
+def test_an_arn_that_an_entry_has_goes_where_the_entry_is_at_its_price_and_with_its_credentials(spawn_gateway, simulator):
+    """By name or by the ARN; an id that is no ARN has no account, and goes to the default region."""
+    arn = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc123def456"
+    entry = {"aws_region_name": "eu-west-1", "input_cost_per_token": 1.0, "output_cost_per_token": 1.0}
     config = model_list(
-        deployment("nova", FIRST, aws_region_name="eu-west-1", input_cost_per_token=1.0, output_cost_per_token=1.0)
+        deployment("of-an-arn", arn, **entry),
+        deployment("of-an-id", FIRST, **entry),
     )
     with spawn_gateway(config=config) as running:
         key = running.generate_key()
         with simulator.recording() as upstream:
-            by_name, by_id = converse(running, key, "nova"), converse(running, key, FIRST)
-            elsewhere = converse(running, key, SECOND)
-        events = [running.event(answer.headers["x-litellm-call-id"]) for answer in (by_name, by_id, elsewhere)]
-    assert [seen.credential[2] for seen in upstream.all()] == ["eu-west-1", "eu-west-1", "us-west-2"]
-    assert events[0]["spend"] == events[1]["spend"] > 1 > events[2]["spend"]
-    assert by_name.headers["x-litellm-model-id"] == by_id.headers["x-litellm-model-id"]
+            answers = [converse(running, key, name) for name in ("of-an-arn", quote(arn, safe=""), "of-an-id", FIRST)]
+        events = [running.event(answer.headers["x-litellm-call-id"]) for answer in answers]
+    assert [seen.credential[2] for seen in upstream.all()] == ["eu-west-1", "eu-west-1", "eu-west-1", "us-west-2"]
+    by_name, by_arn, of_an_id, by_id = (event["spend"] for event in events)
+    assert by_name == by_arn > 1 and of_an_id > 1 > by_id > 0
+    assert answers[0].headers["x-litellm-model-id"] == answers[1].headers["x-litellm-model-id"]
 
 
 def test_when_all_failed_the_last_answer_of_aws_is_relayed_as_it_is(gateway, key, simulator):

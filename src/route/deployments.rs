@@ -84,8 +84,8 @@ pub struct RouteTable {
     deployments: Vec<Arc<Deployment>>,
     by_name: FastMap<String, Vec<usize>>,
     wildcards: Vec<(String, Vec<usize>)>,
-    /// By the id that AWS knows, for clients that ask by it and not by a name.
-    by_model_id: FastMap<Arc<str>, Vec<usize>>,
+    /// By the ARN that is their model, for clients that ask by it and not by a name.
+    by_arn: FastMap<Arc<str>, Vec<usize>>,
     default: Arc<Deployment>,
     /// The regions that a client's ARN may name, each with the default deployment's like.
     regional: HashMap<Region, Arc<Deployment>>,
@@ -101,7 +101,7 @@ impl RouteTable {
         let mut deployments = Vec::new();
         let mut by_name: FastMap<String, Vec<usize>> = FastMap::default();
         let mut wildcards: Vec<(String, Vec<usize>)> = Vec::new();
-        let mut by_model_id: FastMap<Arc<str>, Vec<usize>> = FastMap::default();
+        let mut by_arn: FastMap<Arc<str>, Vec<usize>> = FastMap::default();
         for (slot, entry) in config.deployments.iter().enumerate() {
             let known = identities.iter().position(|identity| *identity == entry.identity);
             let identity = known.unwrap_or_else(|| {
@@ -109,8 +109,10 @@ impl RouteTable {
                 identities.len() - 1
             });
             let deployment = configured(entry, slot, IdentityId(identity), config);
-            if let ModelId::Fixed(id) = &deployment.model_id {
-                by_model_id.entry(Arc::clone(id)).or_default().push(slot);
+            if let ModelId::Fixed(id) = &deployment.model_id
+                && id.starts_with("arn:")
+            {
+                by_arn.entry(Arc::clone(id)).or_default().push(slot);
             }
             deployments.push(Arc::new(deployment));
             if !entry.model_name.contains('*') {
@@ -136,7 +138,7 @@ impl RouteTable {
             .or_insert_with(|| Arc::new(unlisted(DEFAULT_ID.to_owned(), default_region, slot, config)));
         let default = Arc::clone(default);
         let routing = config.routing.clone();
-        let table = Self { deployments, by_name, wildcards, by_model_id, default, regional, routing };
+        let table = Self { deployments, by_name, wildcards, by_arn, default, regional, routing };
         (table, identities)
     }
 
@@ -210,29 +212,18 @@ impl RouteTable {
         self.deployments.get(slot).map(|deployment| route(deployment, name))
     }
 
-    /// What is no name of the configuration. An id that AWS knows goes where the entries that have it are, at their prices
-    /// and with their credentials, but for a request that is meant for another region; any other id to the default
-    /// deployment, or the same in the region of its ARN or of the request.
+    /// What is no name of the configuration. An ARN is one account's, so it goes where the entries that have it are, with
+    /// their credentials and at their prices. Any other id goes to the default deployment, or the same in the region of its
+    /// ARN or of the request.
     fn unlisted(&self, name: &str, question: &Question) -> Result<Route, RouteError> {
         if !self.routing.allow_unlisted_models {
             return Err(RouteError::UnknownModel(name.to_owned()));
         }
-        if let Some(slots) = self.by_model_id.get(name)
-            && let Some(route) = self.pick(name, &self.meant(slots, question), question)
-        {
-            return Ok(route);
+        if let Some(slots) = self.by_arn.get(name) {
+            return self.pick(name, slots, question).ok_or(RouteError::NoneLeft);
         }
         let deployment = self.in_region(region_of_arn(name).or_else(|| question.region.clone()))?;
         self.once(deployment, question).map(|deployment| route(&deployment, name))
-    }
-
-    /// Those of the deployments that are in the region that the request names, if it names one.
-    fn meant(&self, slots: &[usize], question: &Question) -> Vec<usize> {
-        let is_meant = |slot: &usize| match (&question.region, self.deployments.get(*slot)) {
-            (Some(named), Some(deployment)) => deployment.region.as_str() == named.region,
-            _ => true,
-        };
-        slots.iter().copied().filter(is_meant).collect()
     }
 
     fn once(&self, deployment: &Arc<Deployment>, question: &Question) -> Result<Arc<Deployment>, RouteError> {
