@@ -18,7 +18,7 @@ COPY --from=build /image/usr/local/bin/bedgate /usr/local/bin/bedgate
 COPY --from=build /image/etc-bedgate /etc/bedgate
 # The journal, the lock and SQLite. It must outlive the container: what is not yet in the database is here alone.
 COPY --from=build --chown=65532:65532 /image/data /data
-# Read by `serve` and by the health check, which must know where `serve` listens.
+# Read by every command: the health check must know where `serve` listens, the others which database it uses.
 ENV BEDGATE_CONFIG=/etc/bedgate BEDGATE_DATA_DIR=/data
 USER 65532:65532
 VOLUME /data

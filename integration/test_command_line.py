@@ -1,5 +1,6 @@
 """The commands: check, migrate, demo, healthcheck, version; and what a wrong configuration says."""
 
+import json
 import os
 import re
 import subprocess
@@ -153,13 +154,35 @@ def test_a_curl_line_of_the_demo_can_be_pasted(demo):
         assert pasted.returncode == 0 and pasted.stdout, (line, pasted.stderr)
 
 
+def paste(lines: str) -> str:
+    """What a shell makes of lines of the demo, with boto3 and the AWS CLI at hand."""
+    programs = Path(sys.executable).parent
+    # The script names its interpreter by an absolute path, which an environment that was moved does not have.
+    aws = f'aws() {{ "{sys.executable}" "{programs}/aws" "$@"; }}\n'
+    env = clean_environment({"PATH": f"{programs}:{os.environ['PATH']}"})
+    ran = subprocess.run(["bash"], input=aws + lines, env=env, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
 def test_the_boto3_lines_of_the_demo_can_be_pasted(demo):
-    pasted = re.search(r"^python3 .*?^END$", demo.output(), re.MULTILINE | re.DOTALL).group(0)
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    ran = subprocess.run(
-        ["bash"], input=pasted, env=clean_environment({"PATH": path}), capture_output=True, text=True, timeout=30
-    )
-    assert ran.returncode == 0 and len(ran.stdout) > 10, ran.stderr
+    blocks = re.findall(r"^python3 .*?^END$", demo.output(), re.MULTILINE | re.DOTALL)
+    by_pair = [block for block in blocks if re.search(r'aws_access_key_id="AKIA', block)]
+    assert len(blocks) == 2 and len(by_pair) == 1
+    assert all(len(paste(block)) > 10 for block in blocks)
+    forged = re.sub(r'(aws_secret_access_key=")\w', r"\1-", by_pair[0])
+    with pytest.raises(AssertionError, match="InvalidSignatureException"):
+        paste(forged)
+
+
+def test_the_aws_cli_line_of_the_demo_can_be_pasted(demo):
+    [line] = re.findall(r"^AWS_ACCESS_KEY_ID=AKIA.*?\]'$", demo.output(), re.MULTILINE | re.DOTALL)
+    assert json.loads(paste(line))["output"]["message"]["content"]
+
+
+def test_the_demo_makes_further_pairs(demo):
+    asked = curl_json(f"{demo.url}/key/generate", "sk-1234", '{"aws_credentials": true}')
+    assert asked.status == 200 and asked.json()["aws_access_key_id"].startswith("AKIA"), asked.body
 
 
 def test_the_key_of_the_demo_works_with_boto3_and_the_documents_model_names(demo):

@@ -110,11 +110,26 @@ def test_an_admin_call_has_an_access_line_that_shows_the_route_and_no_key(gatewa
     assert key not in gateway.errors()
 
 
-def test_the_log_is_json_when_asked(spawn_gateway):
-    with spawn_gateway(config={"bedgate_settings": {"access_log": "json"}}) as running:
+@pytest.mark.parametrize(
+    ("config", "env"),
+    [
+        ({"bedgate_settings": {"access_log": "json"}}, {}),
+        ({"litellm_settings": {"json_logs": True}}, {}),
+        ({}, {"JSON_LOGS": "true"}),
+    ],
+)
+def test_every_line_of_the_log_is_one_json_object_when_asked(spawn_gateway, config, env):
+    with spawn_gateway(config=config, env=env) as running:
         curl_json(f"{running.base}/model/amazon.nova-pro-v1:0/converse", running.generate_key(), CONVERSE)
-        lines = eventually(lambda: [line for line in running.errors().splitlines() if "converse" in line])
-        assert isinstance(json.loads(lines[0]), dict)
+        lines = eventually(lambda: [line for line in running.errors().splitlines() if "/converse" in line])
+        line = json.loads(lines[0])
+        assert line["level"] == "INFO" and line["target"] == "bedgate::access" and line["time"]
+        assert (line["method"], line["status"], line["attempts"]) == ("POST", 200, 1)
+        assert line["path"].endswith("/converse") and line["outcome"] == "complete" and float(line["cost_usd"]) > 0
+        assert isinstance(line["latency_us"], int) and "{" not in line["message"]
+        eventually(lambda: "listening on" in running.errors(), what="the start is told in the log")
+        assert running.output() == "", "and nowhere else"
+    assert all(isinstance(json.loads(line), dict) for line in running.errors().splitlines())
 
 
 def test_a_connection_is_kept_for_the_next_request(gateway, key):

@@ -1,22 +1,27 @@
 //! The commands: `serve`, `check`, `migrate`, `import-litellm`, `reprice`, `demo`, `healthcheck`, and the simulator alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Parser, Subcommand};
 
-use crate::config::{self, AccessLog, Config, Environment};
+use crate::config::{self, Config, Environment};
 use crate::domain::Secret;
-use crate::simulator::{self, SimulatedCredentials, SimulatorOptions};
-use crate::startup::Application;
-use crate::store::Store;
+use crate::store::{DatabasePlace, Store, StoreError};
 use crate::telemetry;
 
 mod demo;
 mod health;
 mod import_litellm;
+mod litellm_flags;
 mod reprice;
+mod serve;
+mod simulate;
+
+use self::demo::TemporaryDirectory;
+use self::serve::ServeOptions;
+use self::simulate::SimulatorCommand;
 
 /// The configuration is wrong (`EX_CONFIG` is 78; LiteLLM's users and linkerd's know 64, `EX_USAGE`).
 const EXIT_USAGE: u8 = 64;
@@ -24,6 +29,8 @@ const EXIT_USAGE: u8 = 64;
 const EXIT_FAILURE: u8 = 70;
 
 /// A gateway in front of Amazon Bedrock: native requests, virtual keys, exact spend.
+///
+/// Options without a command are those of `serve`.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub struct Cli {
@@ -33,18 +40,18 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve.
-    Serve(ServeOptions),
+    /// Serve; also what options without a command do.
+    Serve(Box<ServeOptions>),
     /// Check the configuration and name every fault at once.
     Check {
         /// A YAML file, or a directory of YAML files [default: config/ if it exists]
-        #[arg(long)]
+        #[arg(long, env = "BEDGATE_CONFIG", value_parser = path_or_nothing())]
         config: Option<PathBuf>,
     },
     /// Bring the database up to date and end.
     Migrate {
         /// A YAML file, or a directory of YAML files [default: config/ if it exists]
-        #[arg(long)]
+        #[arg(long, env = "BEDGATE_CONFIG", value_parser = path_or_nothing())]
         config: Option<PathBuf>,
         /// Where SQLite is [default: data]
         #[arg(long)]
@@ -53,7 +60,7 @@ enum Command {
     /// Charge events whose price was missing when they ended, by the prices known now.
     Reprice {
         /// A YAML file, or a directory of YAML files [default: config/ if it exists]
-        #[arg(long)]
+        #[arg(long, env = "BEDGATE_CONFIG", value_parser = path_or_nothing())]
         config: Option<PathBuf>,
         /// Where SQLite is [default: data]
         #[arg(long)]
@@ -70,7 +77,7 @@ enum Command {
         #[arg(long, env = "LITELLM_DATABASE_URL", hide_env_values = true)]
         from: String,
         /// A YAML file, or a directory of YAML files [default: config/ if it exists]
-        #[arg(long)]
+        #[arg(long, env = "BEDGATE_CONFIG", value_parser = path_or_nothing())]
         config: Option<PathBuf>,
         /// Where SQLite is [default: data]
         #[arg(long)]
@@ -91,7 +98,7 @@ enum Command {
     /// Ask a running gateway whether it is ready: exit 0 if it is.
     Healthcheck {
         /// What the gateway was started with, to know where it listens [default: config/ if it exists]
-        #[arg(long, env = "BEDGATE_CONFIG")]
+        #[arg(long, env = "BEDGATE_CONFIG", value_parser = path_or_nothing())]
         config: Option<PathBuf>,
         /// Address of the gateway [default: what the configuration says]
         #[arg(long)]
@@ -105,57 +112,6 @@ enum Command {
     Simulator(SimulatorCommand),
 }
 
-#[derive(Debug, Args)]
-struct ServeOptions {
-    /// A YAML file, or a directory of YAML files [default: config/ if it exists]
-    #[arg(long, env = "BEDGATE_CONFIG")]
-    config: Option<PathBuf>,
-    /// Address to listen on [default: 0.0.0.0, or 127.0.0.1 while no master key is set]
-    #[arg(long)]
-    host: Option<String>,
-    /// Port to listen on; 0 takes a free one [default: 4000]
-    #[arg(long)]
-    port: Option<u16>,
-    /// Where the journal, the lock and SQLite are [default: data]
-    #[arg(long)]
-    data_dir: Option<PathBuf>,
-    /// PEM file of the certificate for TLS, read again when it changes
-    #[arg(long, alias = "ssl_certfile_path")]
-    tls_cert: Option<PathBuf>,
-    /// PEM file of the certificate's private key
-    #[arg(long, alias = "ssl_keyfile_path")]
-    tls_key: Option<PathBuf>,
-    /// A port of its own for TLS; 0 takes a free one [default: the one port speaks TLS and nothing else]
-    #[arg(long)]
-    tls_port: Option<u16>,
-}
-
-#[derive(Debug, Args)]
-struct SimulatorCommand {
-    #[arg(long, default_value_t = 0)]
-    port: u16,
-    #[arg(long)]
-    accept_access_key: Vec<String>,
-    #[arg(long)]
-    accept_secret_key: Vec<String>,
-    #[arg(long)]
-    accept_bearer: Vec<String>,
-    #[arg(long)]
-    region: Option<String>,
-    #[arg(long)]
-    external_id: Option<String>,
-    #[arg(long)]
-    forbid: Vec<String>,
-    #[arg(long)]
-    pace_ms: Option<u64>,
-    #[arg(long, default_value_t = 1)]
-    workers: usize,
-    #[arg(long)]
-    no_log: bool,
-    #[arg(long)]
-    no_signatures: bool,
-}
-
 /// A command whose configuration was read.
 #[derive(Debug)]
 pub struct Prepared {
@@ -164,6 +120,12 @@ pub struct Prepared {
 }
 
 impl Cli {
+    /// Reads the command line; where it is wrong, or asks for help, says so and ends the process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self::parse_from(litellm_flags::with_command(std::env::args_os().collect()))
+    }
+
     /// Reads the configuration, where the command has one.
     ///
     /// # Errors
@@ -184,7 +146,7 @@ impl Cli {
         }
         let config = match path {
             None => Config::default(),
-            Some(path) => config::load(path.as_deref(), &environment).map_err(|faults| {
+            Some(path) => config::load(named(path), &environment).map_err(|faults| {
                 eprintln!("{faults}");
                 ExitCode::from(EXIT_USAGE)
             })?,
@@ -206,27 +168,16 @@ impl Prepared {
         match command {
             Command::Serve(options) => {
                 options.apply_to(&mut config);
-                telemetry::start(config.access_log == AccessLog::Json);
-                in_system(serve(config))
+                telemetry::start(config.logs_json());
+                in_system(serve::serve(config))
             }
-            Command::Check { .. } => {
-                check(&config);
-                ExitCode::SUCCESS
-            }
-            Command::Migrate { data_dir, .. } => {
-                telemetry::start(false);
-                config.server.data_dir = data_dir.unwrap_or(config.server.data_dir);
-                in_system(migrate(config))
-            }
+            Command::Check { .. } => check(&config),
+            Command::Migrate { data_dir, .. } => on_database(config, data_dir, migrate),
             Command::Reprice { data_dir, dry_run, .. } => {
-                telemetry::start(false);
-                config.server.data_dir = data_dir.unwrap_or(config.server.data_dir);
-                in_system(reprice::run(config, dry_run))
+                on_database(config, data_dir, |config| reprice::run(config, dry_run))
             }
             Command::ImportLitellm { from, data_dir, dry_run, .. } => {
-                telemetry::start(false);
-                config.server.data_dir = data_dir.unwrap_or(config.server.data_dir);
-                in_system(import_litellm::run(config, Secret::new(from), dry_run))
+                on_database(config, data_dir, |config| import(config, Secret::new(from), dry_run))
             }
             Command::Demo { port, simulator_port } => {
                 telemetry::start(false);
@@ -236,33 +187,18 @@ impl Prepared {
                 let host = host.or(config.server.host);
                 health::check(host.as_deref().unwrap_or_default(), port.unwrap_or(config.server.port))
             }
-            Command::Simulator(options) => simulate(options),
+            Command::Simulator(options) => simulate::run(options),
         }
     }
 }
 
-impl ServeOptions {
-    /// What the configuration checks together goes before its variables, and so is checked with the rest.
-    fn put_into(&self, environment: &mut Environment) {
-        let files = [("BEDGATE_TLS_CERT", &self.tls_cert), ("BEDGATE_TLS_KEY", &self.tls_key)];
-        for (name, file) in files {
-            if let Some(file) = file {
-                environment.set(name, file.to_string_lossy());
-            }
-        }
-        if let Some(port) = self.tls_port {
-            environment.set("BEDGATE_TLS_PORT", port.to_string());
-        }
-    }
+/// Takes an empty text, too: `BEDGATE_CONFIG=` in an environment says nothing.
+fn path_or_nothing() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
 
-    fn apply_to(self, config: &mut Config) {
-        let server = &mut config.server;
-        server.host = self.host.or_else(|| server.host.take());
-        server.port = self.port.unwrap_or(server.port);
-        if let Some(data_dir) = self.data_dir {
-            server.data_dir = data_dir;
-        }
-    }
+fn named(path: &Option<PathBuf>) -> Option<&Path> {
+    path.as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 
 fn in_system(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
@@ -275,51 +211,44 @@ fn in_system(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCod
     }
 }
 
-async fn serve(config: Config) -> anyhow::Result<ExitCode> {
-    warn_of(&config);
-    let application = Application::build(config).await?;
-    for url in application.urls() {
-        println!("listening on {url}");
-    }
-    run(application).await
+/// Runs a command on the database alone, and says which one.
+fn on_database<Work: Future<Output = anyhow::Result<ExitCode>>>(
+    mut config: Config,
+    data_dir: Option<PathBuf>,
+    command: impl FnOnce(Config) -> Work,
+) -> ExitCode {
+    telemetry::start(false);
+    config.server.data_dir = data_dir.unwrap_or(config.server.data_dir);
+    in_system(async {
+        println!("database: {}", place_of(&config)?);
+        command(config).await
+    })
 }
 
-/// Serves until stopped; what is left in the journal decides the exit code.
-async fn run(application: Application) -> anyhow::Result<ExitCode> {
-    let drained = application.run_until_stopped().await?;
-    if drained.is_clean() {
-        log::info!("stopped; {} events were shipped", drained.shipped);
-        return Ok(ExitCode::SUCCESS);
-    }
-    log::error!(
-        "stopped with events that the database does not have ({drained:?}); they are in the journal and will be shipped at the next start"
-    );
-    Ok(ExitCode::from(EXIT_FAILURE))
+fn place_of(config: &Config) -> Result<DatabasePlace, StoreError> {
+    DatabasePlace::of(&config.database, &config.server.data_dir)
 }
 
-fn warn_of(config: &Config) {
-    if config.master_key.is_none() {
-        log::warn!(
-            "NO MASTER KEY IS SET: anybody who reaches this port uses your AWS account; set BEDGATE_MASTER_KEY"
-        );
-    }
-    if !config.ignored.is_empty() {
-        log::warn!("not used by bedgate: {}", config.ignored.join("; "));
-    }
-}
-
-fn check(config: &Config) {
+fn check(config: &Config) -> ExitCode {
+    let place = match place_of(config) {
+        Ok(place) => place,
+        Err(fault) => {
+            eprintln!("the configuration has 1 fault:\n  {fault}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
     println!("the configuration is good: {} deployments", config.deployments.len());
+    println!("database: {place}");
     if config.master_key.is_none() {
         println!("note: no master key is set, so any key or none is accepted");
     }
     for ignored in &config.ignored {
         println!("not used by bedgate: {ignored}");
     }
+    ExitCode::SUCCESS
 }
 
 async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
-    std::fs::create_dir_all(&config.server.data_dir)?;
     let store = Store::open(&config.database, &config.server.data_dir).await?;
     let applied = store.migrate().await?;
     if applied.is_empty() {
@@ -331,38 +260,11 @@ async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn simulate(command: SimulatorCommand) -> ExitCode {
-    telemetry::start(false);
-    let pairs = command.accept_access_key.iter().zip(&command.accept_secret_key);
-    let mut credentials: Vec<_> = pairs.map(|(id, secret)| SimulatedCredentials::new(id, secret)).collect();
-    if credentials.is_empty() {
-        credentials.push(SimulatedCredentials::example());
+/// Imports. A dry run into a file that is not there tries it in one that is removed afterwards.
+async fn import(mut config: Config, from: Secret, dry_run: bool) -> anyhow::Result<ExitCode> {
+    let passing = (dry_run && place_of(&config)?.is_missing()).then(|| TemporaryDirectory::new("import"));
+    if let Some(TemporaryDirectory(path)) = &passing {
+        config.server.data_dir.clone_from(path);
     }
-    let defaults = SimulatorOptions::default();
-    let options = SimulatorOptions {
-        port: command.port,
-        credentials,
-        bearer_tokens: command.accept_bearer,
-        region: command.region,
-        external_id: command.external_id,
-        forbidden_values: command.forbid,
-        pace: command.pace_ms.map_or(defaults.pace, Duration::from_millis),
-        workers: command.workers,
-        log_requests: !command.no_log,
-        check_signatures: !command.no_signatures,
-        ..defaults
-    };
-    match simulator::start(options) {
-        Ok(simulator) => {
-            println!("simulator listening on {}", simulator.url());
-            // It serves on threads of its own until a signal ends the process.
-            loop {
-                std::thread::park();
-            }
-        }
-        Err(error) => {
-            eprintln!("the simulator cannot start: {error}");
-            ExitCode::from(EXIT_FAILURE)
-        }
-    }
+    import_litellm::run(config, from, dry_run).await
 }

@@ -11,8 +11,11 @@ mod auth;
 mod aws;
 mod bidirectional;
 mod budgets;
+mod database_parts;
 mod deployments;
 mod environment;
+#[cfg(test)]
+mod environment_tests;
 mod fault;
 mod files;
 mod general;
@@ -25,6 +28,7 @@ mod price;
 mod routing;
 mod section;
 mod server;
+mod service_link;
 mod setting;
 mod suggest;
 #[cfg(test)]
@@ -89,11 +93,21 @@ pub struct Config {
     pub key_header_name: Option<String>,
     /// The access log (`bedgate_settings.access_log`).
     pub access_log: AccessLog,
+    /// `litellm_settings.json_logs`, or `JSON_LOGS`: the whole log is JSON, the access log too where there is one.
+    pub json_logs: bool,
     /// `environment_variables`, resolved: for `main` to put into the process environment, over what is there,
     /// before any thread starts, because the AWS SDKs read it.
     pub environment_variables: Vec<(String, Secret)>,
     /// Settings and entries that bedgate does not use; shown in one warning at start.
     pub ignored: Vec<String>,
+}
+
+impl Config {
+    /// Whether each line of the log is one JSON object.
+    #[must_use]
+    pub fn logs_json(&self) -> bool {
+        self.json_logs || self.access_log == AccessLog::Json
+    }
 }
 
 /// Where the configuration is looked for when no path is named.
@@ -148,6 +162,8 @@ fn judge(
     let general = GeneralSettings::read(top.section("general_settings", ctx), ctx);
     let (model_list, credentials) = (top.take("model_list", ctx), top.take("credential_list", ctx));
     let mut litellm = top.section("litellm_settings", ctx);
+    let json_logs =
+        litellm.get("json_logs", ctx).unwrap_or(false) | ctx.variable("JSON_LOGS").unwrap_or(false);
     let mut own = top.section("bedgate_settings", ctx);
     let server = ServerConfig::read(own.section("server", ctx), ctx);
     let budgets =
@@ -178,7 +194,8 @@ fn judge(
         budgets,
         auth: AuthConfig::read(own.section("auth", ctx), ctx),
         key_header_name: general.key_header_name,
-        access_log: own.get("access_log", ctx).unwrap_or_default(),
+        access_log: own.get::<AccessLog>("access_log", ctx).unwrap_or_default().as_json_if(json_logs),
+        json_logs,
         environment_variables,
         ignored: Vec::new(),
         server,

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use bedgate::cli::Cli;
-use clap::Parser as _;
 
 /// A request makes and drops some ninety blocks of memory, a few of them large: glibc's allocator gives those no fast path.
 #[cfg(not(target_env = "msvc"))]
@@ -11,7 +10,7 @@ use clap::Parser as _;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let command = match Cli::parse().prepare() {
+    let command = match Cli::of_process().prepare() {
         Ok(command) => command,
         Err(code) => return code,
     };

@@ -1,7 +1,7 @@
 //! Builds the house, downstream first, serves, and stops in order. The only place that knows everybody.
 
 use std::cell::RefCell;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -15,10 +15,8 @@ use tokio::time::Instant;
 
 use crate::auth::{Authenticator, KeyDirectory};
 use crate::config::{AccessLog, Config, IdentityConfig, WhenJournalFull};
-use crate::domain::{KeyHash, NanoUsd, UnixMicros};
-use crate::event::Payer;
 use crate::http::admin::AdminState;
-use crate::http::listen::{self, Certificate, Connections, Socket};
+use crate::http::listen::{self, Connections, Socket};
 use crate::http::{self, Shared, Worker};
 use crate::journal::{DataDir, Journal, JournalOptions};
 use crate::ledger::{Drained, LedgerHandle, LedgerOptions, ShipError, SpendSink};
@@ -29,14 +27,18 @@ use crate::operation;
 use crate::pricing::PriceBook;
 use crate::route::{RouteTable, RouterHandle};
 use crate::sign::{CredentialTable, Provider, ProviderSettings, SignerHandle};
-use crate::store::keys::{Change, KeyChange};
-use crate::store::{KeyRecord, Store, StoreError, follow_holders, follow_keys};
+use crate::store::keys::KeyChange;
+use crate::store::{DatabasePlace, Store, StoreError, follow_holders, follow_keys};
 use crate::timers::Timers;
 use crate::upstream::{self, UpstreamClient};
 
+mod bind;
+mod demo_keys;
 mod rekey;
 mod stop;
 
+use bind::bind;
+pub use demo_keys::DemoKey;
 use stop::stop_at_signal;
 
 /// How long the last events may take into the database at a stop.
@@ -61,13 +63,14 @@ impl std::fmt::Debug for Application {
 }
 
 impl Application {
-    /// Opens the data directory and the database, migrates, loads keys, starts the actors and binds. Must be
+    /// Opens the data directory, binds, opens the database, migrates, loads keys, starts the actors and listens. Must be
     /// called inside an actix system.
     ///
     /// # Errors
     /// Whatever keeps the gateway from serving.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(&config.server.data_dir)?;
+        let bound = bind(&config)?;
         let store = open_store(&config).await?;
         let keys = load_keys(&config, &store).await?;
         let metrics = Arc::new(Metrics::default());
@@ -97,11 +100,11 @@ impl Application {
         let header = config.key_header_name.clone();
         let authenticator =
             Authenticator::new(config.master_key.as_ref(), header, &config.auth, Arc::clone(&keys));
-        let sockets = bind(&config)?;
-        let mut addresses = Vec::with_capacity(sockets.len());
-        for socket in &sockets {
-            let scheme = if socket.certificate.is_some() { "https" } else { "http" };
-            addresses.push((scheme, socket.listener.local_addr()?));
+        let (mut sockets, mut addresses) = (Vec::new(), Vec::new());
+        for bound in bound {
+            let (socket, scheme, address) = bound.listen()?;
+            sockets.push(socket);
+            addresses.push((scheme, address));
         }
         let serves_when_full = config.limits.when_journal_full == WhenJournalFull::Serve;
         let shared = Arc::new(Shared {
@@ -129,27 +132,6 @@ impl Application {
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.addresses.iter().map(|(scheme, address)| format!("{scheme}://{address}")).collect()
-    }
-
-    /// Makes a key that may use everything a key may use, for the demo.
-    ///
-    /// # Errors
-    /// The database does not take it.
-    pub async fn make_key(&self, alias: &str) -> anyhow::Result<String> {
-        let key = crate::domain::new_virtual_key(rand::random());
-        let now = UnixMicros::now();
-        let record = KeyRecord {
-            hash: KeyHash::of(&key),
-            key_name: crate::domain::key_name(&key),
-            key_alias: Some(alias.to_owned()),
-            metadata: serde_json::json!({}),
-            created_at: now,
-            updated_at: now,
-            ..KeyRecord::default()
-        };
-        let change = Change { actor: Payer::MASTER.to_owned(), at: now };
-        self.shared.keys.put(self.shared.store.create_key(record, NanoUsd::ZERO, change).await?);
-        Ok(key)
     }
 
     /// Serves until SIGTERM or SIGINT, then stops in order: readiness turns red, streams finish, the ledger
@@ -215,6 +197,7 @@ async fn fetch_credentials(
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    log::info!("database: {}", DatabasePlace::of(&config.database, &config.server.data_dir)?);
     let store = Store::open(&config.database, &config.server.data_dir).await?;
     for name in store.migrate().await? {
         log::info!("migrated the database: {name}");
@@ -259,37 +242,6 @@ async fn wait_for_recovery(ledger: &LedgerHandle) {
         }
         tokio::time::sleep(RECOVERY_POLL).await;
     }
-}
-
-/// The plain port, the TLS port, or both. The certificate is read before a port is bound.
-fn bind(config: &Config) -> anyhow::Result<Vec<Socket>> {
-    let server = &config.server;
-    let certificate = server.tls.as_ref().map(Certificate::open).transpose()?;
-    let tls_port = server.tls.as_ref().and_then(|tls| tls.port);
-    let (first, second) = match (certificate, tls_port) {
-        (Some(certificate), Some(port)) => (None, Some((port, certificate))),
-        (certificate, _) => (certificate, None),
-    };
-    let mut sockets = vec![Socket { listener: listener(config, server.port)?, certificate: first }];
-    if let Some((port, certificate)) = second {
-        sockets.push(Socket { listener: listener(config, port)?, certificate: Some(certificate) });
-    }
-    Ok(sockets)
-}
-
-fn listener(config: &Config, port: u16) -> anyhow::Result<TcpListener> {
-    let default_host = if config.master_key.is_some() { "0.0.0.0" } else { "127.0.0.1" };
-    let host = config.server.host.as_deref().unwrap_or(default_host);
-    let cannot = || format!("cannot listen on {host}:{port}");
-    let addresses = (host.trim_matches(['[', ']']), port).to_socket_addrs().with_context(cannot)?;
-    let mut failure = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    for address in addresses {
-        match listen::bind(address) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure).with_context(cannot)
 }
 
 fn serve(

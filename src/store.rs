@@ -8,6 +8,7 @@ pub mod keys;
 pub mod limit_set;
 pub mod litellm;
 mod migration;
+mod place;
 mod postgres;
 mod responses;
 mod schema;
@@ -28,6 +29,7 @@ pub use self::error::{StoreError, TakenName};
 pub use self::holders::{HolderKind, HolderRecord, follow_holders};
 pub use self::keys::{KeyFilter, KeyPatch, KeyRecord, follow_keys};
 pub use self::limit_set::LimitSet;
+pub use self::place::DatabasePlace;
 use self::postgres::PostgresPools;
 pub use self::postgres::url::DatabaseUrlError;
 pub use self::responses::ResponseOwner;
@@ -154,6 +156,27 @@ impl Store {
         }
     }
 
+    /// Whether bedgate's tables are there.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer.
+    pub async fn has_tables(&self) -> Result<bool, StoreError> {
+        use diesel_async::RunQueryDsl as _;
+        let sql = match self.backend {
+            Backend::Postgres(_) => {
+                "SELECT count(*) AS tables FROM pg_catalog.pg_tables WHERE schemaname = 'bedgate' AND tablename = 'spend_events'"
+            }
+            Backend::Sqlite(_) => {
+                "SELECT count(*) AS tables FROM bedgate.sqlite_master WHERE type = 'table' AND name = 'spend_events'"
+            }
+        };
+        on_reader!(self, |conn| {
+            let found: TableCount = diesel::sql_query(sql).get_result(conn).await?;
+            Ok(found.tables > 0)
+        })
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors
@@ -182,6 +205,12 @@ impl Store {
     ) -> Result<T, StoreError> {
         finished(self.runtime.spawn(work).await)
     }
+}
+
+#[derive(diesel::QueryableByName)]
+struct TableCount {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    tables: i64,
 }
 
 /// Connections, not secrets.

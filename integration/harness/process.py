@@ -45,6 +45,7 @@ class Process:
     def start(self) -> None:
         """Starts it (again), and waits until it says that it listens."""
         self.output_path.write_bytes(b"")
+        self._errors_before = len(self.errors())
         with open(self.output_path, "ab") as out, open(self.error_path, "ab") as err:
             self.popen = subprocess.Popen(
                 [binary(), *self.arguments],
@@ -61,7 +62,8 @@ class Process:
         code = self.popen.poll()
         if code is not None:
             raise RuntimeError(f"bedgate {self.arguments} ended with {code}:\n{self.output()}\n{self.errors()}")
-        return self._listening.search(self.output())
+        # A log in JSON has that line, too.
+        return self._listening.search(self.output() + self.errors()[self._errors_before :])
 
     def output(self) -> str:
         """Everything written to standard output since the last start."""

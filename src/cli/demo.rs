@@ -1,15 +1,15 @@
 //! `bedgate demo`: the gateway in front of a simulated Bedrock, with an embedded database in a directory that is
-//! removed at the end, and a key to try it with.
+//! removed at the end, and a key with an AWS credential pair to try it with.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::run as run_application;
+use super::serve::run as run_application;
 use crate::config::{self, Environment};
 use crate::simulator::{self, SimulatorOptions};
-use crate::startup::Application;
+use crate::startup::{Application, DemoKey};
 
 /// The master key of the examples people paste; a demo listens on loopback only.
 const MASTER_KEY: &str = "sk-1234";
@@ -31,8 +31,15 @@ model_list:
       aws_region_name: us-east-1
 ";
 
-/// A directory that goes when the demo does.
-struct TemporaryDirectory(PathBuf);
+/// A directory that goes when this does.
+pub(super) struct TemporaryDirectory(pub(super) PathBuf);
+
+impl TemporaryDirectory {
+    /// Names it; it is made by whoever writes there first.
+    pub(super) fn new(purpose: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("bedgate-{purpose}-{}", uuid::Uuid::new_v4())))
+    }
+}
 
 impl Drop for TemporaryDirectory {
     fn drop(&mut self) {
@@ -51,11 +58,11 @@ pub(super) async fn run(port: u16, simulator_port: u16) -> anyhow::Result<ExitCo
         ..SimulatorOptions::default()
     };
     let simulator = simulator::start(options).context("cannot start the simulated Bedrock")?;
-    let directory =
-        TemporaryDirectory(std::env::temp_dir().join(format!("bedgate-demo-{}", uuid::Uuid::new_v4())));
+    let directory = TemporaryDirectory::new("demo");
 
     let environment = Environment::from([
         ("LITELLM_MASTER_KEY", MASTER_KEY.to_owned()),
+        ("BEDGATE_SECRET_KEY", hex::encode(rand::random::<[u8; 32]>())),
         ("AWS_REGION_NAME", "us-west-2".to_owned()),
         ("AWS_ENDPOINT_URL", simulator.url()),
     ]);
@@ -72,13 +79,15 @@ pub(super) async fn run(port: u16, simulator_port: u16) -> anyhow::Result<ExitCo
     }
     let application = Application::build(config).await?;
     let url = application.urls().into_iter().next().unwrap_or_default();
-    let key = application.make_key("demo").await?;
+    let key = application.make_demo_key().await?;
     print!("{}", welcome(&url, &key, &simulator.url()));
     run_application(application).await
 }
 
 /// What is printed: commands stand at the line's beginning, so that they run as they are pasted.
-fn welcome(url: &str, key: &str, simulator: &str) -> String {
+fn welcome(url: &str, key: &DemoKey, simulator: &str) -> String {
+    let DemoKey { key, access_key_id, secret_access_key } = key;
+    let (key, secret_access_key) = (key.expose(), secret_access_key.expose());
     format!(
         r#"
 *** bedgate demo: Amazon Bedrock is SIMULATED (at {simulator}). No AWS account is used, no model runs. ***
@@ -92,7 +101,30 @@ curl {url}/bedrock/model/my-bedrock-model/converse \
   -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \
   -d '{{"messages": [{{"role": "user", "content": [{{"text": "Hello, how are you?"}}]}}], "inferenceConfig": {{"maxTokens": 100}}}}'
 
-With boto3, streaming (the key is the access key id; any secret will do):
+With any AWS SDK or tool, as it is: the key's AWS credential pair goes where AWS credentials go. The AWS CLI:
+
+AWS_ACCESS_KEY_ID={access_key_id} \
+AWS_SECRET_ACCESS_KEY={secret_access_key} \
+aws bedrock-runtime converse --region us-west-2 --endpoint-url {url}/bedrock --model-id my-bedrock-model \
+  --messages '[{{"role": "user", "content": [{{"text": "Hello"}}]}}]'
+
+boto3:
+
+python3 - <<'END'
+import boto3
+client = boto3.client("bedrock-runtime", region_name="us-west-2", endpoint_url="{url}/bedrock",
+                      aws_access_key_id="{access_key_id}",
+                      aws_secret_access_key="{secret_access_key}")
+answer = client.converse(modelId="my-bedrock-model", messages=[{{"role": "user", "content": [{{"text": "Hello"}}]}}])
+print(answer["output"]["message"]["content"][0]["text"])
+END
+
+Another key with a pair of its own:
+
+curl {url}/key/generate -H 'Authorization: Bearer {MASTER_KEY}' \
+  -H 'Content-Type: application/json' -d '{{"aws_credentials": true}}'
+
+With boto3, streaming, by the key alone (it is the access key id; any secret will do):
 
 python3 - <<'END'
 import boto3

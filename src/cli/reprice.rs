@@ -6,15 +6,26 @@ use std::process::ExitCode;
 use crate::config::{Config, DeploymentConfig};
 use crate::domain::{NanoUsd, UnixMicros};
 use crate::pricing::{PriceBook, PriceQuery, TierMultiplier};
-use crate::store::Store;
 use crate::store::spend::SpendRow;
+use crate::store::{DatabasePlace, Store};
 
 /// Events read at a time.
 const PAGE: u32 = 500;
 
+/// What to do where there is nothing to reprice.
+const NAME_IT: &str = "name the gateway's own by what it is started with (--config or BEDGATE_CONFIG, --data-dir or \
+    BEDGATE_DATA_DIR, DATABASE_URL); one that is new gets its tables when the gateway starts, or by bedgate migrate";
+
 /// Charges what can be charged, and says what cannot.
 pub(super) async fn run(config: Config, only_show: bool) -> anyhow::Result<ExitCode> {
+    let place = DatabasePlace::of(&config.database, &config.server.data_dir)?;
+    if place.is_missing() {
+        anyhow::bail!("this database does not exist ({place}): {NAME_IT}");
+    }
     let store = Store::open(&config.database, &config.server.data_dir).await?;
+    if !store.has_tables().await? {
+        anyhow::bail!("this database holds no tables of bedgate ({place}): {NAME_IT}");
+    }
     let (mut charged, mut sum, mut still_unpriced) = (0u64, NanoUsd::ZERO, BTreeMap::<String, u64>::new());
     let mut after = None;
     loop {

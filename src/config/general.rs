@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::database_parts;
 use super::fault::Place;
 use super::section::{Context, Section};
 use super::setting::{Mebibytes, Positive, Timeout};
@@ -11,8 +12,8 @@ use crate::domain::Secret;
 /// Where keys and spend are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseConfig {
-    /// `general_settings.database_url`, else `DATABASE_URL`: `postgres://…`; `None`: SQLite in the data
-    /// directory.
+    /// `general_settings.database_url`, else `DATABASE_URL`: `postgres://…`; else what LiteLLM's `DATABASE_HOST` and the
+    /// variables beside it make together. `None`: SQLite in the data directory.
     pub url: Option<Secret>,
     /// `general_settings.database_connection_pool_limit`. Connections at the most, beside the one by which events go.
     /// Requests never wait for one; a few are enough.
@@ -115,7 +116,7 @@ fn database_url(section: &mut Section<'_>, ctx: &mut Context) -> Option<Secret> 
     let in_file =
         section.get::<Secret>("database_url", ctx).map(|url| (section.place.key("database_url"), url));
     let variable = || Some((Place::variable("DATABASE_URL"), ctx.variable::<Secret>("DATABASE_URL")?));
-    let (place, url) = in_file.or_else(variable)?;
+    let Some((place, url)) = in_file.or_else(variable) else { return database_parts::url(ctx) };
     let is_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| url.expose().starts_with(scheme));
     if !is_postgres {
         ctx.fault(&place, "expected postgres://user:password@host:5432/database; unset it to use SQLite");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::fault::Place;
 use super::section::{Context, Section};
+use super::service_link;
 use super::setting::{Bytes, Positive, Timeout};
 
 /// TLS towards clients: `bedgate_settings.server.tls_cert`, `tls_key` and `tls_port`.
@@ -77,7 +78,7 @@ impl TlsConfig {
             variables.into_iter().find_map(|name| ctx.variable(name)).or(in_file)
         };
         let (certificate, key) = (named(CERTIFICATE_VARIABLES, certificate), named(KEY_VARIABLES, key));
-        let port = ctx.variable("BEDGATE_TLS_PORT").or(port);
+        let port = service_link::port("BEDGATE_TLS_PORT", ctx).or(port);
         let (missing, problem) = match (certificate, key) {
             (Some(certificate), Some(key)) => return Some(Self { certificate, key, port }),
             (None, None) if port.is_none() => return None,

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::listen::{Http2Config, TlsConfig};
 use super::section::{Context, Section};
+use super::service_link;
 use super::setting::Setting;
 use super::tree::Scalar;
 
 /// Where and how to listen: `bedgate_settings.server`.
 ///
 /// `BEDGATE_HOST`, `BEDGATE_PORT` and `BEDGATE_DATA_DIR` go before the file, so that one file serves several
-/// machines.
+/// machines; then LiteLLM's `HOST` and `PORT`, which its Helm chart sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// `host`. Address; `None`: 0.0.0.0, or 127.0.0.1 while no master key is set.
@@ -63,6 +64,10 @@ impl Default for ServerConfig {
 /// Worker threads at the most.
 const MAX_WORKERS: u16 = 1024;
 
+/// Variables that say where to listen, bedgate's own first, then LiteLLM's.
+const HOST_VARIABLES: [&str; 2] = ["BEDGATE_HOST", "HOST"];
+const PORT_VARIABLES: [&str; 2] = ["BEDGATE_PORT", "PORT"];
+
 impl ServerConfig {
     /// Worker threads: as set, or one per core.
     #[must_use]
@@ -88,8 +93,9 @@ impl ServerConfig {
         let http2 = Http2Config::read(section.section("http2", ctx), ctx);
         let place = section.place.key("tls_port");
         section.refuse_rest(ctx);
-        let host = ctx.variable("BEDGATE_HOST").or(host);
-        let port = ctx.variable("BEDGATE_PORT").or(port).unwrap_or(default.port);
+        let host = HOST_VARIABLES.into_iter().find_map(|name| ctx.variable(name)).or(host);
+        let named = PORT_VARIABLES.into_iter().find_map(|name| service_link::port(name, ctx));
+        let port = named.or(port).unwrap_or(default.port);
         if port != 0 && tls.as_ref().is_some_and(|tls| tls.port == Some(port)) {
             let problem = "is the plain port, too; leave it out to speak nothing but TLS";
             ctx.fault(&place, problem);
@@ -119,6 +125,13 @@ pub enum AccessLog {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl AccessLog {
+    /// JSON in place of words, where the whole log is JSON.
+    pub(super) fn as_json_if(self, json: bool) -> Self {
+        if json && self == Self::Text { Self::Json } else { self }
+    }
 }
 
 impl Setting for AccessLog {

@@ -44,10 +44,18 @@ const BACKLOG: u32 = 4096;
 ///
 /// # Errors
 /// The port is taken, or the address is not this machine's.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
+    Ok(socket)
+}
+
+/// Takes connections from now on.
+///
+/// # Errors
+/// Somebody else listens there.
+pub fn listen(socket: TcpSocket) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 

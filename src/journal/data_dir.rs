@@ -29,13 +29,29 @@ pub enum DataDirError {
         holder: String,
     },
     /// It cannot be made, or written to.
-    #[error("data directory {path} cannot be used: {source}")]
+    #[error("data directory {path} cannot be used{advice}")]
     Unusable {
         /// The directory.
         path: PathBuf,
+        /// What to do about it, where that is known.
+        advice: String,
         /// The system's reason.
         source: io::Error,
     },
+}
+
+/// What helps where the system says no: mostly the directory belongs to another user, such as root in a volume.
+fn advice(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let user = rustix::process::geteuid().as_raw();
+            format!(
+                " (it must belong to the user that bedgate runs as, uid {user}: chown it, or name another by --data-dir)"
+            )
+        }
+        io::ErrorKind::ReadOnlyFilesystem => " (name one that can be written by --data-dir)".to_owned(),
+        _ => String::new(),
+    }
 }
 
 /// Files made so are nobody else's to read: the journal tells who called what.
@@ -68,7 +84,11 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError::InUse`] when another process has it, [`DataDirError::Unusable`] when it cannot be written.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
-        let unusable = |source| DataDirError::Unusable { path: path.to_owned(), source };
+        let unusable = |source: io::Error| DataDirError::Unusable {
+            path: path.to_owned(),
+            advice: advice(&source),
+            source,
+        };
         make_private_dir(&path.join("journal")).map_err(unusable)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -127,5 +147,28 @@ impl DataDir {
         let now = u64::try_from(UnixMicros::now().0).unwrap_or_default();
         let last = self.segments()?.last().map_or(0, |segment| segment.writer.run);
         Ok(now.max(last.saturating_add(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_a_directory_from_being_used_is_told_once_and_with_what_helps() {
+        let unusable = |kind: io::ErrorKind, reason: &str| {
+            let source = io::Error::new(kind, reason.to_owned());
+            let error = DataDirError::Unusable { path: "d".into(), advice: advice(&source), source };
+            format!("{:#}", anyhow::Error::new(error))
+        };
+        let user = rustix::process::geteuid().as_raw();
+        let denied = unusable(io::ErrorKind::PermissionDenied, "no way");
+        assert!(denied.contains(&format!("uid {user}")) && denied.contains("chown"), "{denied}");
+        assert_eq!(denied.matches("no way").count(), 1, "{denied}");
+        assert!(unusable(io::ErrorKind::ReadOnlyFilesystem, "no").contains("--data-dir"));
+        assert_eq!(
+            unusable(io::ErrorKind::NotADirectory, "a file"),
+            "data directory d cannot be used: a file"
+        );
     }
 }

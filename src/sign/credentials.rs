@@ -12,7 +12,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::providers::Provider;
+use super::providers::{NO_CREDENTIALS, Provider};
 use crate::domain::{IdentityId, Secret, Service, UnixMicros};
 
 /// Credentials are fetched anew this long before they expire (or at half of a shorter life).
@@ -264,7 +264,9 @@ impl Keeper {
                     // Perhaps nobody needs this identity: the next request for it asks again.
                     Known::Nothing | Known::Failure { .. } => {
                         *due = Instant::now() + RELOAD;
-                        log::info!("no AWS credentials yet: {reason}");
+                        let why = reason.trim_start_matches(NO_CREDENTIALS);
+                        let level = if *failures == 1 { log::Level::Warn } else { log::Level::Info };
+                        log::log!(level, "no AWS credentials yet: requests that need them fail{why}");
                     }
                 }
                 place.known.store(Arc::new(Known::Failure { reason: reason.into(), at: Instant::now() }));

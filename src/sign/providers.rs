@@ -13,6 +13,9 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use crate::config::IdentityConfig;
 use crate::domain::{Region, Secret};
 
+/// How the description of a failed fetch begins.
+pub(super) const NO_CREDENTIALS: &str = "the gateway has no AWS credentials to sign this request with";
+
 /// What all providers share.
 #[derive(Clone, Debug)]
 pub struct ProviderSettings {
@@ -93,9 +96,7 @@ impl Provider {
                   a web identity token, the container's and the instance's metadata"
                 .to_owned(),
         };
-        format!(
-            "the gateway has no AWS credentials to sign this request with; it looked {looked_in}: {reason}"
-        )
+        format!("{NO_CREDENTIALS}; it looked {looked_in}: {reason}")
     }
 
     async fn assume(&self, role: &str) -> Result<Credentials, String> {
@@ -162,6 +163,7 @@ fn from_sts(answer: Option<&aws_sdk_sts::types::Credentials>) -> Result<Credenti
 }
 
 /// An error and its causes, in one line.
+/// In one line: it goes into the log.
 fn whole_text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -170,5 +172,5 @@ fn whole_text(error: &dyn std::error::Error) -> String {
         text.push_str(&inner.to_string());
         cause = inner.source();
     }
-    text
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

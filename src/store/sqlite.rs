@@ -54,10 +54,15 @@ pub(super) struct SqlitePools {
     pub(super) spend_line: Arc<SpendLine>,
 }
 
+/// Where the file is.
+pub(super) fn file_in(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILE_NAME)
+}
+
 impl SqlitePools {
     /// Opens the file in `data_dir`, or makes it, readable by its owner only.
     pub(super) fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        let file = data_dir.join(FILE_NAME);
+        let file = file_in(data_dir);
         let cannot_open = |reason: String| StoreError::File { path: file.display().to_string(), reason };
         std::fs::create_dir_all(data_dir).map_err(|error| cannot_open(error.to_string()))?;
         make_private(&file).map_err(|error| cannot_open(error.to_string()))?;
