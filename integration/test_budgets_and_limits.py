@@ -212,7 +212,7 @@ def wait_for_a_young_minute() -> None:
         ("soft_budget", -0.5),
         ("budget_duration", "soon"),
         ("rpm_limit", 1.5),
-        ("tpm_limit", "5"),
+        ("tpm_limit", "five"),
         ("max_parallel_requests", -1),
         ("model_max_budget", {"m": {"budget_limit": -1}}),
         ("model_rpm_limit", {"m": "x"}),

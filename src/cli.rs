@@ -78,6 +78,9 @@ enum Command {
         /// Change nothing, only say what would be imported.
         #[arg(long)]
         dry_run: bool,
+        /// Import also where limits of LiteLLM's are lost that bedgate does not have; they are named.
+        #[arg(long)]
+        accept_loss: bool,
     },
     /// Try bedgate with nothing configured: a simulated Bedrock, an embedded database, a key.
     Demo {
@@ -223,10 +226,11 @@ impl Prepared {
                 config.server.data_dir = data_dir.unwrap_or(config.server.data_dir);
                 in_system(reprice::run(config, dry_run))
             }
-            Command::ImportLitellm { from, data_dir, dry_run, .. } => {
+            Command::ImportLitellm { from, data_dir, dry_run, accept_loss, .. } => {
                 telemetry::start(false);
                 config.server.data_dir = data_dir.unwrap_or(config.server.data_dir);
-                in_system(import_litellm::run(config, Secret::new(from), dry_run))
+                let options = import_litellm::ImportOptions { only_show: dry_run, accept_loss };
+                in_system(import_litellm::run(config, Secret::new(from), options))
             }
             Command::Demo { port, simulator_port } => {
                 telemetry::start(false);
