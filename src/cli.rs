@@ -307,6 +307,9 @@ fn warn_of(config: &Config) {
             "NO MASTER KEY IS SET: anybody who reaches this port uses your AWS account; set BEDGATE_MASTER_KEY"
         );
     }
+    for setting in &config.not_in_force {
+        log::warn!("RESTRICTS IN LITELLM AND DOES NOT HOLD IN BEDGATE: {setting}");
+    }
     if !config.ignored.is_empty() {
         log::warn!("not used by bedgate: {}", config.ignored.join("; "));
     }
@@ -316,6 +319,9 @@ fn check(config: &Config) {
     println!("the configuration is good: {} deployments", config.deployments.len());
     if config.master_key.is_none() {
         println!("note: no master key is set, so any key or none is accepted");
+    }
+    for setting in &config.not_in_force {
+        println!("restricts in LiteLLM and does not hold in bedgate: {setting}");
     }
     for ignored in &config.ignored {
         println!("not used by bedgate: {ignored}");

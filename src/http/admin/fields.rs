@@ -59,6 +59,23 @@ impl Fields {
         self.object.contains_key(field)
     }
 
+    /// The text of a field that is to be read later.
+    pub(super) fn peek(&self, field: &str) -> Option<&str> {
+        self.object.get(field)?.as_str()
+    }
+
+    /// Puts a value where a field is absent or null; `models` and `metadata` also where they are empty.
+    pub(super) fn fill(&mut self, field: &str, value: &Value) {
+        let is_left_out = |said: &Value| {
+            let is_empty =
+                (field == "models" && *said == json!([])) || (field == "metadata" && *said == json!({}));
+            said.is_null() || is_empty
+        };
+        if self.object.get(field).is_none_or(is_left_out) {
+            self.object.insert(field.to_owned(), value.clone());
+        }
+    }
+
     /// A text; `None` where it is absent or null.
     pub(super) fn text(&mut self, field: &str) -> Option<String> {
         match self.take(field)? {

@@ -45,7 +45,9 @@ impl Gateway {
         ));
         let limits = LimitTable::new(store.clone(), &BudgetsConfig::default(), Arc::default());
         let limits = Arc::new(limits);
-        Self { _directory: directory, state: AdminState { store, keys, limits, authenticator } }
+        let key_policy = Arc::default();
+        let state = AdminState { store, keys, limits, key_policy, authenticator };
+        Self { _directory: directory, state }
     }
 
     /// Sends a call as the holder of this key.
