@@ -199,6 +199,41 @@ def test_requests_at_the_same_time_are_limited(spawn_gateway, slow_simulator):
         eventually(lambda: ask(running, key).status == 200, 5, "the place is free again")
 
 
+def test_requests_of_all_callers_at_the_same_time_are_limited(spawn_gateway, slow_simulator):
+    config = {**CONFIG, "general_settings": {"global_max_parallel_requests": 2}}
+    with spawn_gateway(config=config, upstream=slow_simulator) as running:
+        keys = [running.generate_key() for _ in range(4)]
+        answers = []
+
+        def stream(key):
+            request = raw_post("/bedrock/model/sonnet/converse-stream", key, CONVERSE)
+            answers.append(raw_exchange(running.port, request))
+
+        threads = [threading.Thread(target=stream, args=[key]) for key in keys]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(answer.status for answer in answers) == [200, 200, 429, 429]
+        assert any(b"Rate limit exceeded for Gateway" in answer.body for answer in answers)
+        eventually(lambda: ask(running, keys[0]).status == 200, 5, "the places are free again")
+
+
+def test_settings_that_restrict_in_litellm_and_not_here_are_warned_of_first_and_apart(spawn_gateway):
+    config = {
+        **CONFIG,
+        "general_settings": {"allowed_routes": ["/chat/completions"], "alerting": ["slack"]},
+        "litellm_settings": {"telemetry": False, "guardrails": [{"pii": {"default_on": True}}]},
+    }
+    with spawn_gateway(config=config) as running:
+        warnings = [line for line in running.errors().splitlines() if "WARN" in line]
+    apart = [line for line in warnings if "DOES NOT HOLD IN BEDGATE" in line]
+    assert len(apart) == 2 and warnings[:2] == apart, warnings
+    assert "allowed_routes: give keys allowed_routes" in apart[0] and "litellm_settings.guardrails" in apart[1]
+    assert not any("telemetry" in line or "alerting" in line for line in apart)
+    assert any("telemetry" in line and "alerting" in line for line in warnings)
+
+
 def wait_for_a_young_minute() -> None:
     """Limits are counted by the minute of the clock: a test must not straddle two."""
     eventually(lambda: time.time() % 60 < 45, 20, "the minute is young")
@@ -212,7 +247,7 @@ def wait_for_a_young_minute() -> None:
         ("soft_budget", -0.5),
         ("budget_duration", "soon"),
         ("rpm_limit", 1.5),
-        ("tpm_limit", "5"),
+        ("tpm_limit", "five"),
         ("max_parallel_requests", -1),
         ("model_max_budget", {"m": {"budget_limit": -1}}),
         ("model_rpm_limit", {"m": "x"}),

@@ -10,6 +10,16 @@ from harness.process import run_to_end
 from harness.waiting import eventually
 
 # The columns of LiteLLM's schema.prisma that matter here, with their types in Postgres.
+LIMITING_TABLES = """
+CREATE TABLE "LiteLLM_UserTable" (user_id text PRIMARY KEY, max_budget double precision, spend double precision NOT NULL
+    DEFAULT 0, models text[], tpm_limit bigint, rpm_limit bigint, max_parallel_requests integer, model_max_budget jsonb NOT
+    NULL DEFAULT '{}', metadata jsonb NOT NULL DEFAULT '{}', budget_duration text);
+CREATE TABLE "LiteLLM_TeamMembership" (user_id text, team_id text, spend double precision NOT NULL DEFAULT 0, budget_id
+    text, PRIMARY KEY (user_id, team_id));
+CREATE TABLE "LiteLLM_TagTable" (tag_name text PRIMARY KEY, models text[], spend double precision NOT NULL DEFAULT 0,
+    budget_id text);
+CREATE TABLE "LiteLLM_GuardrailsTable" (guardrail_id text PRIMARY KEY, guardrail_name text, litellm_params jsonb);
+"""
 TABLES = """
 CREATE TABLE "LiteLLM_BudgetTable" (budget_id text PRIMARY KEY, max_budget double precision, soft_budget double precision,
     max_parallel_requests integer, tpm_limit bigint, rpm_limit bigint, model_max_budget jsonb, budget_duration text,
@@ -105,3 +115,86 @@ def test_a_database_that_is_not_litellms_is_said_to_be_none(postgres, spawn_gate
         where = ["--config", str(gateway.config_path), "--data-dir", str(gateway.data_dir)]
         done = run_to_end(["import-litellm", *where, "--from", postgres.new_database()], gateway.env)
         assert done.returncode == 70 and "LiteLLM_BudgetTable" in done.stderr, done
+
+
+def imported(gateway, url, *arguments):
+    where = ["--config", str(gateway.config_path), "--data-dir", str(gateway.data_dir), "--from", url]
+    done = run_to_end(["import-litellm", *where, *arguments], gateway.env)
+    gateway.assert_no_secret_in("the import's output", done.stdout + done.stderr)
+    return done
+
+
+def test_a_budget_of_a_model_is_imported_in_each_form_that_litellm_takes(litellm, spawn_gateway):
+    url, insert = litellm
+    forms = {
+        "sk-documented-0123456789": '{"my-claude-model": {"budget_limit": "0.0000001", "time_period": "1d"}}',
+        "sk-own-names-0123456789": '{"my-claude-model": {"max_budget": 0.0000001, "budget_duration": "1d"}}',
+    }
+    for key, budget in forms.items():
+        insert("VerificationToken", token=hash_of(key), model_max_budget=budget)
+    with spawn_gateway(config=DOCUMENT_CONFIG) as gateway:
+        done = imported(gateway, url)
+        assert done.returncode == 0 and "keys: 2 imported, 0 were there before, 0 skipped" in done.stdout, done
+        for key in forms:
+
+            def ask(key=key):
+                return curl_json(f"{gateway.base}/model/my-claude-model/converse", key, CONVERSE)
+
+            eventually(lambda: ask().status in (200, 400), 5, "the gateway knows the key")
+            eventually(lambda: b"Budget has been exceeded" in ask().body, 5, "the budget of the model holds")
+
+
+def test_what_cannot_be_understood_makes_a_key_unimportable_never_unlimited(litellm, spawn_gateway):
+    url, insert = litellm
+    insert("VerificationToken", token=hash_of("sk-strange-0123456789"), model_max_budget='{"m": {"allowance": 1}}')
+    insert("VerificationToken", token=hash_of("sk-plain-0123456789"))
+    insert("BudgetTable", budget_id="odd", max_budget=5, budget_duration="fortnightly", created_by="admin")
+    insert("VerificationToken", token=hash_of("sk-odd-budget-0123456789"), budget_id="odd")
+    with spawn_gateway(config=DOCUMENT_CONFIG) as gateway:
+        for arguments in (["--dry-run"], []):
+            done = imported(gateway, url, *arguments)
+            assert done.returncode == 70, done
+            assert "1 skipped" in done.stdout and "allowance" in done.stdout and "fortnightly" in done.stdout
+            assert 'its budget "odd" is skipped' in done.stdout
+            assert "0 were there before, 2 skipped" in done.stdout
+        for key, status in (("sk-strange-0123456789", 404), ("sk-odd-budget-0123456789", 404), ("sk-plain-0123456789", 200)):
+            assert gateway.call("GET", f"/key/info?key={hash_of(key)}").status == status, key
+
+
+def test_limits_that_would_not_hold_stop_the_import_until_they_are_accepted(litellm, postgres, spawn_gateway):
+    url, insert = litellm
+    postgres.query(url, LIMITING_TABLES)
+    insert("BudgetTable", budget_id="small", max_budget=0.5, created_by="admin")
+    insert("UserTable", user_id="capped", max_budget=1)
+    insert("UserTable", user_id="narrow", models="{my-claude-model}")
+    insert("UserTable", user_id="free", spend=3)
+    insert("TeamTable", team_id="search", metadata='{"guardrails": ["pii"], "model_rpm_limit": {"m": 1}}')
+    insert("TeamMembership", user_id="member", team_id="search", budget_id="small")
+    insert("TagTable", tag_name="blue", budget_id="small")
+    insert("GuardrailsTable", guardrail_id="g1", guardrail_name="pii", litellm_params='{"default_on": true}')
+    told = {
+        "limits of the user:": dict(user_id="capped"),
+        "limits of the user in the team": dict(user_id="member", team_id="search"),
+        "aliases": dict(aliases='{"big": "small"}'),
+        "permissions": dict(permissions='{"get_spend_routes": true}'),
+        "enforced_params": dict(metadata='{"enforced_params": ["user"]}'),
+    }
+    for number, columns in enumerate(told.values()):
+        insert("VerificationToken", token=hash_of(f"sk-limited-{number}-0123456789"), **columns)
+    insert("VerificationToken", token=hash_of("sk-narrow-0123456789"), user_id="narrow")
+    insert("VerificationToken", token=hash_of("sk-free-0123456789"), user_id="free", metadata='{"guardrails": []}')
+    told |= dict.fromkeys(["guardrails", "limits of tags", "limits for single models", "always on"])
+    with spawn_gateway(config=DOCUMENT_CONFIG) as gateway:
+        for arguments in (["--dry-run"], []):
+            done = imported(gateway, url, *arguments)
+            assert done.returncode == 64 and "--accept-loss" in done.stdout, done
+            lost = [line for line in done.stdout.splitlines() if line.startswith("LIMIT LOST: ")]
+            assert all(any(what in line for line in lost) for what in told), lost
+            assert any("keys: 2 with limits of the user:" in line for line in lost), lost
+            assert not any(hash_of("sk-free-0123456789")[:12] in line for line in lost), lost
+            assert gateway.call("GET", "/key/list").json()["total_count"] == 0
+        done = imported(gateway, url, "--accept-loss")
+        assert done.returncode == 0 and "keys: 7 imported, 0 were there before, 0 skipped" in done.stdout, done
+        assert "LIMIT LOST: keys: 2 with limits of the user:" in done.stdout
+        info = gateway.call("GET", f"/key/info?key={hash_of('sk-limited-4-0123456789')}").json()["info"]
+        assert "enforced_params" not in info["metadata"], "what does not hold does not look as if it did"

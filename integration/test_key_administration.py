@@ -112,6 +112,107 @@ def test_a_key_does_not_see_another_key(gateway):
     assert other not in gateway.call("GET", "/key/list", key=mine).body.decode()
 
 
+@pytest.mark.parametrize(
+    "fields, shown",
+    [
+        ({"max_budget": "10"}, {"max_budget": 10.0}),
+        ({"rpm_limit": "60", "tpm_limit": 1000.0}, {"rpm_limit": 60, "tpm_limit": 1000}),
+        (
+            {"model_max_budget": {"my-claude": {"budget_limit": "0.5", "time_period": "1d"}}},
+            {"model_max_budget": {"my-claude": {"budget_limit": 0.5, "time_period": "1d"}}},
+        ),
+        ({"model_rpm_limit": {"my-claude": "5"}}, {"model_rpm_limit": {"my-claude": 5}}),
+    ],
+)
+def test_a_number_may_be_sent_as_a_text(gateway, fields, shown):
+    made = gateway.call("POST", "/key/generate", fields)
+    assert made.status == 200, made.body
+    gateway.secrets.add(made.json()["key"])
+    changed = gateway.call("POST", "/key/update", {"key": gateway.generate_key(), **fields})
+    for answer in (made.json(), changed.json()):
+        assert {name: answer[name] for name in shown} == shown
+
+
+@pytest.mark.parametrize("text", ["", "ten", "inf", "nan", "-1", "1e400"])
+def test_a_text_that_is_no_amount_is_refused(gateway, text):
+    for fields in ({"max_budget": text}, {"rpm_limit": text}, {"model_max_budget": {"m": {"budget_limit": text}}}):
+        answer = gateway.call("POST", "/key/generate", fields)
+        assert answer.status == 422 and list(fields)[0] in answer.body.decode(), (fields, answer.body)
+
+
+KEY_POLICY = {
+    "default_key_generate_params": {"max_budget": 5, "models": ["my-claude"], "team_id": "trial", "duration": "30d"},
+    "upperbound_key_generate_params": {
+        "max_budget": 10,
+        "budget_duration": "30d",
+        "duration": "90d",
+        "tpm_limit": 1000,
+        "rpm_limit": 60,
+        "max_parallel_requests": 4,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def bounded(spawn_gateway):
+    with spawn_gateway(config=model_list(deployment("my-claude"), litellm_settings=KEY_POLICY)) as running:
+        yield running
+
+
+def test_a_new_key_gets_the_defaults_and_the_bounds_where_it_asks_for_nothing(bounded):
+    for fields in ({}, {"max_budget": None, "models": [], "rpm_limit": None}):
+        made = bounded.call("POST", "/key/generate", fields).json()
+        bounded.secrets.add(made["key"])
+        assert (made["max_budget"], made["models"], made["team_id"]) == (5.0, ["my-claude"], "trial")
+        assert (made["rpm_limit"], made["tpm_limit"], made["max_parallel_requests"]) == (60, 1000, 4)
+        assert made["budget_duration"] == "30d" and made["expires"]
+    asked = {"max_budget": 10, "rpm_limit": 7, "models": ["other"], "team_id": "mine", "duration": "1h"}
+    made = bounded.call("POST", "/key/generate", asked).json()
+    bounded.secrets.add(made["key"])
+    assert {name: made[name] for name in asked} == asked
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("max_budget", 1_000_000),
+        ("max_budget", "10.01"),
+        ("rpm_limit", 61),
+        ("tpm_limit", 1001),
+        ("max_parallel_requests", 5),
+        ("budget_duration", "60d"),
+        ("duration", "91d"),
+    ],
+)
+def test_what_is_above_the_bound_is_refused_when_a_key_is_made_changed_or_made_anew(bounded, field, value):
+    key = bounded.generate_key()
+    calls = [("/key/generate", {}), ("/key/update", {"key": key})]
+    if field != "duration":
+        calls.append(("/key/regenerate", {"key": key}))
+    for path, fields in calls:
+        answer = bounded.call("POST", path, {**fields, field: value})
+        assert answer.status == 400, (path, answer.body)
+        error = answer.json()["error"]
+        assert error["message"].startswith(f"{field} is over max limit set in config - user_value="), error
+        assert error["code"] == "400"
+    assert bounded.call("GET", f"/key/info?key={key}").json()["info"]["max_budget"] == 5
+
+
+def test_a_limit_that_an_update_lifts_becomes_the_bound(bounded):
+    key = bounded.generate_key(max_budget=1)
+    answer = bounded.call("POST", "/key/update", {"key": key, "max_budget": None, "rpm_limit": None})
+    assert answer.status == 200, answer.body
+    assert (answer.json()["max_budget"], answer.json()["rpm_limit"]) == (10, 60)
+    assert bounded.call("POST", "/key/update", {"key": key, "duration": "-1"}).status == 400
+
+
+def test_a_named_budget_is_not_hidden_by_the_defaults(bounded):
+    assert bounded.call("POST", "/budget/new", {"budget_id": "tiny", "max_budget": 0.5}).status == 200
+    made = bounded.call("POST", "/key/generate", {"budget_id": "tiny"}).json()
+    bounded.secrets.add(made["key"])
+    assert (made["max_budget"], made["budget_id"], made["rpm_limit"]) == (None, "tiny", 60)
+
+
 def test_malformed_json_is_a_400(gateway):
     answer = gateway.call("POST", "/key/generate", b"{nonsense")
     assert answer.status == 400 and "error" in answer.json()

@@ -85,6 +85,9 @@ enum Command {
         /// Change nothing, only say what would be imported.
         #[arg(long)]
         dry_run: bool,
+        /// Import also where limits of LiteLLM's are lost that bedgate does not have; they are named.
+        #[arg(long)]
+        accept_loss: bool,
     },
     /// Try bedgate with nothing configured: a simulated Bedrock, an embedded database, a key.
     Demo {
@@ -176,8 +179,9 @@ impl Prepared {
             Command::Reprice { data_dir, dry_run, .. } => {
                 on_database(config, data_dir, |config| reprice::run(config, dry_run))
             }
-            Command::ImportLitellm { from, data_dir, dry_run, .. } => {
-                on_database(config, data_dir, |config| import(config, Secret::new(from), dry_run))
+            Command::ImportLitellm { from, data_dir, dry_run, accept_loss, .. } => {
+                let options = import_litellm::ImportOptions { only_show: dry_run, accept_loss };
+                on_database(config, data_dir, |config| import(config, Secret::new(from), options))
             }
             Command::Demo { port, simulator_port } => {
                 telemetry::start(false);
@@ -242,6 +246,9 @@ fn check(config: &Config) -> ExitCode {
     if config.master_key.is_none() {
         println!("note: no master key is set, so any key or none is accepted");
     }
+    for setting in &config.not_in_force {
+        println!("restricts in LiteLLM and does not hold in bedgate: {setting}");
+    }
     for ignored in &config.ignored {
         println!("not used by bedgate: {ignored}");
     }
@@ -261,10 +268,14 @@ async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 /// Imports. A dry run into a file that is not there tries it in one that is removed afterwards.
-async fn import(mut config: Config, from: Secret, dry_run: bool) -> anyhow::Result<ExitCode> {
-    let passing = (dry_run && place_of(&config)?.is_missing()).then(|| TemporaryDirectory::new("import"));
+async fn import(
+    mut config: Config,
+    from: Secret,
+    options: import_litellm::ImportOptions,
+) -> anyhow::Result<ExitCode> {
+    let passing = (options.only_show && place_of(&config)?.is_missing()).then(|| TemporaryDirectory::new("import"));
     if let Some(TemporaryDirectory(path)) = &passing {
         config.server.data_dir.clone_from(path);
     }
-    import_litellm::run(config, from, dry_run).await
+    import_litellm::run(config, from, options).await
 }

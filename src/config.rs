@@ -4,8 +4,9 @@
 //! `config/` in the repository shows every setting with its default. A LiteLLM configuration works as it is:
 //! `model_list`, `general_settings`, `router_settings`, `litellm_settings`, `credential_list`,
 //! `environment_variables` and `include` are read as LiteLLM does; what bedgate does not use is named in one
-//! warning. bedgate's own settings stand in `bedgate_settings`, where an unknown key is a fault. Any value may
-//! be `os.environ/NAME`; such a variable must be set and not empty.
+//! warning, after those of settings that restrict callers in LiteLLM and do not hold here. bedgate's own settings
+//! stand in `bedgate_settings`, where an unknown key is a fault. Any value may be `os.environ/NAME`; such a variable
+//! must be set and not empty.
 
 mod auth;
 mod aws;
@@ -20,11 +21,14 @@ mod fault;
 mod files;
 mod general;
 mod identity;
+mod key_policy;
 mod limits;
 mod listen;
 mod model;
 mod multipliers;
 mod price;
+mod regions;
+mod restrictions;
 mod routing;
 mod section;
 mod server;
@@ -49,9 +53,11 @@ pub use environment::Environment;
 pub use fault::{ConfigFaults, Fault, Place};
 pub use general::DatabaseConfig;
 pub use identity::IdentityConfig;
+pub use key_policy::{KeyBounds, KeyPolicy};
 pub use limits::{LimitsConfig, WhenJournalFull};
 pub use listen::{Http2Config, TlsConfig};
 pub use price::{NotAPrice, picodollars};
+pub use restrictions::NotInForce;
 pub use routing::RoutingConfig;
 pub use server::{AccessLog, ServerConfig};
 
@@ -87,6 +93,8 @@ pub struct Config {
     pub bidirectional: BidirectionalConfig,
     /// How budgets are held, and that of the whole gateway.
     pub budgets: BudgetsConfig,
+    /// What new keys get that is not asked for, and the most they may be given.
+    pub key_policy: KeyPolicy,
     /// Which AWS signatures of clients are accepted.
     pub auth: AuthConfig,
     /// Header name that carries the key (`general_settings.litellm_key_header_name`), lower case.
@@ -98,6 +106,8 @@ pub struct Config {
     /// `environment_variables`, resolved: for `main` to put into the process environment, over what is there,
     /// before any thread starts, because the AWS SDKs read it.
     pub environment_variables: Vec<(String, Secret)>,
+    /// Settings that restrict callers in LiteLLM and do not hold here; told first, at start.
+    pub not_in_force: Vec<NotInForce>,
     /// Settings and entries that bedgate does not use; shown in one warning at start.
     pub ignored: Vec<String>,
 }
@@ -166,8 +176,9 @@ fn judge(
         litellm.get("json_logs", ctx).unwrap_or(false) | ctx.variable("JSON_LOGS").unwrap_or(false);
     let mut own = top.section("bedgate_settings", ctx);
     let server = ServerConfig::read(own.section("server", ctx), ctx);
-    let budgets =
-        BudgetsConfig::read(own.section("budgets", ctx), &mut litellm, general.user_header_name, ctx);
+    let of_general = (general.user_header_name, general.global_max_parallel);
+    let budgets = BudgetsConfig::read(own.section("budgets", ctx), &mut litellm, of_general, ctx);
+    let key_policy = KeyPolicy::read(&mut litellm, ctx);
     let mut prices = own.section("prices", ctx);
     let tier_multipliers = multipliers::read(prices.take("tier_multipliers", ctx), ctx);
     prices.refuse_rest(ctx);
@@ -192,23 +203,27 @@ fn judge(
         ),
         bidirectional: BidirectionalConfig::read(own.section("bidirectional", ctx), ctx),
         budgets,
+        key_policy,
         auth: AuthConfig::read(own.section("auth", ctx), ctx),
         key_header_name: general.key_header_name,
         access_log: own.get::<AccessLog>("access_log", ctx).unwrap_or_default().as_json_if(json_logs),
         json_logs,
         environment_variables,
+        not_in_force: Vec::new(),
         ignored: Vec::new(),
         server,
         tier_multipliers,
     };
     own.refuse_rest(ctx);
+    regions::require_known(&config.aws, ctx);
     // A key that begins with `x-` is a place for YAML anchors.
     top.take_where(|key, _| key.starts_with("x-"));
     top.ignore_rest(ctx, |meant| SECTIONS.contains(&meant));
     if context.faults.is_empty() {
         let ignored = std::mem::take(&mut context.ignored);
+        let not_in_force = std::mem::take(&mut context.not_in_force);
         let access_groups = deployments::access_groups(&config.deployments);
-        Ok((Config { ignored, access_groups, ..config }, context))
+        Ok((Config { ignored, not_in_force, access_groups, ..config }, context))
     } else {
         Err(ConfigFaults(context.faults))
     }

@@ -1,6 +1,7 @@
 //! The words of the domain as types that cannot be wrong: money, keys, regions, services, time.
 
 mod enforcement;
+pub mod lenient;
 mod partition;
 pub mod period;
 mod zone;

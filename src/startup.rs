@@ -257,6 +257,7 @@ fn serve(
         store: shared.store.clone(),
         keys: Arc::clone(&shared.keys),
         limits: Arc::clone(&shared.limits),
+        key_policy: Arc::new(shared.config.key_policy.clone()),
         authenticator: Arc::clone(&shared.authenticator),
     };
     let is_logged = shared.config.access_log != AccessLog::Off;

@@ -107,6 +107,9 @@ fn warn_of(config: &Config) {
             "NO MASTER KEY IS SET: anybody who reaches this port uses your AWS account; set BEDGATE_MASTER_KEY"
         );
     }
+    for setting in &config.not_in_force {
+        log::warn!("RESTRICTS IN LITELLM AND DOES NOT HOLD IN BEDGATE: {setting}");
+    }
     if !config.ignored.is_empty() {
         log::warn!("not used by bedgate: {}", config.ignored.join("; "));
     }

@@ -28,6 +28,8 @@ pub struct BudgetsConfig {
     pub max_end_user_budget_id: Option<String>,
     /// `litellm_settings.timezone`: where the days of budgets begin; UTC, if it is not set.
     pub zone: Zone,
+    /// `general_settings.global_max_parallel_requests`: requests of all callers at the same time, on each gateway.
+    pub global_max_parallel: Option<u64>,
     /// `general_settings.user_header_name`, lower case: a further header that names the customer.
     pub user_header_name: Option<String>,
 }
@@ -36,7 +38,7 @@ impl BudgetsConfig {
     pub(super) fn read(
         mut own: Section<'_>,
         litellm: &mut Section<'_>,
-        user_header_name: Option<String>,
+        (user_header_name, global_max_parallel): (Option<String>, Option<u64>),
         ctx: &mut Context,
     ) -> Self {
         let budgets = Self {
@@ -47,6 +49,7 @@ impl BudgetsConfig {
             max_end_user_budget: litellm.get::<Dollars>("max_end_user_budget", ctx).map(|dollars| dollars.0),
             max_end_user_budget_id: litellm.get("max_end_user_budget_id", ctx),
             zone: litellm.get("timezone", ctx).unwrap_or_default(),
+            global_max_parallel,
             user_header_name,
         };
         own.refuse_rest(ctx);

@@ -137,6 +137,7 @@ impl Entry {
         let shares = ["weight", "rpm", "tpm"].map(|key| params.get::<Share>(key, ctx).map(|share| share.0));
         let mut deployment = DeploymentConfig::read(model_name, model, &mut params, &mut info, ctx);
         deployment.base_model = deployment.base_model.or(model_of_prices);
+        info.note_restrictions(ctx);
         deployment.model_info = info_node.map_or_else(|| serde_json::json!({}), Node::to_json);
         params.ignore_rest(ctx, |meant| meant.starts_with("aws_") || meant == "api_key");
         let has_own_id = !deployment.id.is_empty();
@@ -156,15 +157,23 @@ impl DeploymentConfig {
         info: &mut Section<'_>,
         ctx: &mut Context,
     ) -> Self {
-        let region: Option<Region> = params.get("aws_region_name", ctx);
+        let region_node = params.take("aws_region_name", ctx);
+        let region: Option<Region> = region_node.and_then(|node| ctx.read(node)).or(model.region);
         let api_base: Option<Url> = params.get("api_base", ctx);
         let runtime_endpoint: Option<Url> = params.get("aws_bedrock_runtime_endpoint", ctx);
+        let endpoint = api_base.or(runtime_endpoint);
+        if let Some(region) = region.as_ref().filter(|_| endpoint.is_none()) {
+            let in_model = || params.place.key("model");
+            let place =
+                region_node.filter(|node| !node.is_blank()).map_or_else(in_model, |node| node.place.clone());
+            ctx.regions.push((place, region.clone()));
+        }
         Self {
             id: info.get("id", ctx).unwrap_or_default(),
             model_name,
             model_id: model.model_id,
-            region: region.or(model.region),
-            endpoint: api_base.or(runtime_endpoint),
+            region,
+            endpoint,
             identity: IdentityConfig::read(params, ctx),
             weight: 1,
             order: params.get("order", ctx).unwrap_or(UNORDERED),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::database_parts;
 use super::fault::Place;
+use super::restrictions;
 use super::section::{Context, Section};
 use super::setting::{Mebibytes, Positive, Timeout};
 use super::tree::NodeValue;
@@ -33,6 +34,7 @@ pub(super) struct GeneralSettings {
     pub(super) database: DatabaseConfig,
     pub(super) key_header_name: Option<String>,
     pub(super) user_header_name: Option<String>,
+    pub(super) global_max_parallel: Option<u64>,
     pub(super) max_request_size: Option<Mebibytes>,
     pub(super) pass_through_timeout: Option<Duration>,
 }
@@ -50,14 +52,14 @@ impl GeneralSettings {
         let faults_before = ctx.faults.len();
         let master_key = master_key(&mut section, ctx);
         let is_open = master_key.is_none() && ctx.faults.len() == faults_before;
-        for (key, node) in section.take_where(|key, _| OTHER_AUTHENTICATION.contains(&key)) {
+        for (_, node) in section.take_where(|key, _| OTHER_AUTHENTICATION.contains(&key)) {
             let is_off = matches!(node.value, NodeValue::Null) || node.to_json() == false;
             if is_open && !is_off {
                 let problem = "bedgate does not know this way to check callers, and no master key is set, so \
                                anyone could call; set master_key or remove this key";
                 ctx.fault(&node.place, problem);
             } else if !is_off {
-                ctx.ignore(section.place.key(key).to_string());
+                ctx.not_in_force(&node.place, restrictions::WHO);
             }
         }
         let pool_size = section.get::<Positive>("database_connection_pool_limit", ctx);
@@ -69,12 +71,15 @@ impl GeneralSettings {
             },
             key_header_name: header_name(&mut section, "litellm_key_header_name", ctx),
             user_header_name: header_name(&mut section, "user_header_name", ctx),
+            global_max_parallel: section
+                .get::<Positive>("global_max_parallel_requests", ctx)
+                .and_then(|limit| u64::try_from(limit.0).ok()),
             max_request_size: section.get("max_request_size_mb", ctx),
             pass_through_timeout: section
                 .get::<Timeout>("pass_through_request_timeout", ctx)
                 .map(|timeout| timeout.0),
         };
-        section.ignore_rest(ctx, |meant| meant == "master_key");
+        section.ignore_rest(ctx, |_| true);
         settings
     }
 }

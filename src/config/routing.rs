@@ -117,8 +117,8 @@ impl RoutingConfig {
             routing.default_fallbacks = names;
         }
         router.take_where(|key, node| key == "routing_strategy" && node.to_json() == ONLY_STRATEGY);
-        router.ignore_rest(ctx, |_| false);
-        litellm.ignore_rest(ctx, |_| false);
+        router.ignore_rest(ctx, |_| true);
+        litellm.ignore_rest(ctx, |_| true);
         own.refuse_rest(ctx);
         routing
     }

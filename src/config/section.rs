@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::environment::Environment;
 use super::fault::{Fault, Place};
+use super::restrictions::{self, NotInForce};
 use super::setting::Setting;
 use super::suggest::nearest;
 use super::tree::{Node, NodeValue, Scalar};
+use crate::domain::Region;
 
 /// What marks a text as the name of an environment variable.
 const ENVIRONMENT_PREFIX: &str = "os.environ/";
@@ -20,13 +22,23 @@ pub(super) struct Context {
     pub(super) environment: Environment,
     pub(super) faults: Vec<Fault>,
     pub(super) ignored: Vec<String>,
+    pub(super) not_in_force: Vec<NotInForce>,
+    /// Regions of entries whose host AWS must have.
+    pub(super) regions: Vec<(Place, Region)>,
     /// Every key that was looked for, in full (`router_settings.timeout`), for the test of `config/`.
     pub(super) asked: BTreeSet<String>,
 }
 
 impl Context {
     pub(super) fn new(environment: Environment) -> Self {
-        Self { environment, faults: Vec::new(), ignored: Vec::new(), asked: BTreeSet::new() }
+        Self {
+            environment,
+            faults: Vec::new(),
+            ignored: Vec::new(),
+            not_in_force: Vec::new(),
+            regions: Vec::new(),
+            asked: BTreeSet::new(),
+        }
     }
 
     pub(super) fn fault(&mut self, place: &Place, problem: impl Into<String>) {
@@ -35,6 +47,14 @@ impl Context {
 
     pub(super) fn ignore(&mut self, what: impl Into<String>) {
         self.ignored.push(what.into());
+    }
+
+    /// Notes a setting that restricts in LiteLLM and not here.
+    pub(super) fn not_in_force(&mut self, place: &Place, instead: &'static str) {
+        match self.not_in_force.iter_mut().find(|noted| noted.instead == instead) {
+            Some(noted) => noted.places.push(place.to_string()),
+            None => self.not_in_force.push(NotInForce { places: vec![place.to_string()], instead }),
+        }
     }
 
     /// Reads one value; nothing where it is absent, or wrong (then the fault is noted). An empty text counts
@@ -174,10 +194,23 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// Takes out the keys that restrict in LiteLLM and not here, and notes them.
+    pub(super) fn note_restrictions(&mut self, ctx: &mut Context) {
+        let name = &self.name;
+        self.rest.retain(|key, node| match restrictions::instead_of(name, key, node) {
+            Some(instead) => {
+                ctx.not_in_force(&node.place, instead);
+                false
+            }
+            None => true,
+        });
+    }
+
     /// Keys that are left and may be taken as settings of another's making: named in the warning, with a hint
     /// where one looks like a slip. A slip that `is_grave` is a fault: ignored, it would change who may call,
-    /// or as whom bedgate calls.
-    pub(super) fn ignore_rest(self, ctx: &mut Context, is_grave: impl Fn(&str) -> bool) {
+    /// or as whom bedgate calls, or what may be spent.
+    pub(super) fn ignore_rest(mut self, ctx: &mut Context, is_grave: impl Fn(&str) -> bool) {
+        self.note_restrictions(ctx);
         for (key, node) in self.rest {
             let known = self.asked.iter().copied().filter(|_| !OF_LITELLM.contains(&key));
             match nearest(key, known) {

@@ -229,7 +229,6 @@ callback_settings: {}
         assert_eq!(config.deployments[0].model_info["mode"], "chat");
         insta::assert_snapshot!(config.ignored.join("\n"), @r#"
         config.yaml: general_settings.store_model_in_db
-        config.yaml: model_list[0].litellm_params.max_parallel_requests
         config.yaml: model_list[2].litellm_params.model (gpt, provider openai)
         config.yaml: router_settings.redis_host
         config.yaml: router_settings.routing_strategy
@@ -237,11 +236,232 @@ callback_settings: {}
         config.yaml: litellm_settings.drop_params
         config.yaml: callback_settings
         "#);
+        let [limits] = config.not_in_force.try_into().unwrap();
+        assert_eq!(limits.places, ["config.yaml: model_list[0].litellm_params.max_parallel_requests"]);
+    }
+}
+
+mod restrictions {
+    use super::*;
+
+    #[test]
+    fn what_restricts_in_litellm_and_not_here_is_told_apart_with_what_to_do_instead() {
+        let config = config(
+            "
+guardrails: [{guardrail_name: pii}]
+general_settings:
+  allowed_routes: [/chat]
+  enforce_user_param: true
+  max_parallel_requests: 5
+  alerting: [slack]
+litellm_settings:
+  telemetry: false
+  ssl_verify: false
+  guardrails: [{pii: {default_on: true}}]
+  callbacks: [prometheus, presidio]
+router_settings: {enable_pre_call_checks: true, optional_pre_call_checks: [enforce_model_rate_limits]}
+model_list:
+- {model_name: m, litellm_params: {model: bedrock/a.b, max_parallel_requests: 1}, model_info: {team_id: t}}
+",
+            &[],
+        );
+        let told: Vec<String> = config.not_in_force.iter().map(ToString::to_string).collect();
+        let told = told.join("\n");
+        for place in [
+            "config.yaml: guardrails",
+            "general_settings.allowed_routes: give keys allowed_routes",
+            "general_settings.enforce_user_param",
+            "general_settings.max_parallel_requests",
+            "litellm_settings.ssl_verify",
+            "litellm_settings.guardrails",
+            "litellm_settings.callbacks",
+            "router_settings.optional_pre_call_checks",
+            "model_list[0].litellm_params.max_parallel_requests",
+            "model_list[0].model_info.team_id",
+        ] {
+            assert!(told.contains(place), "{place} is not in:\n{told}");
+        }
+        assert_eq!(
+            config.ignored,
+            [
+                "config.yaml: general_settings.alerting",
+                "config.yaml: router_settings.enable_pre_call_checks",
+                "config.yaml: litellm_settings.telemetry"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_written_so_that_it_restricts_nothing_is_not_told_as_if_it_did() {
+        let config = config(
+            "
+guardrails: []
+general_settings: {enforce_user_param: false, allowed_routes: , global_max_parallel_requests: 7}
+litellm_settings: {ssl_verify: true, callbacks: [prometheus], guardrails: {}}
+router_settings: {optional_pre_call_checks: [prompt_caching]}
+",
+            &[],
+        );
+        assert_eq!(config.not_in_force, Vec::new());
+        assert_eq!(config.budgets.global_max_parallel, Some(7));
+    }
+
+    #[test]
+    fn many_places_of_one_kind_are_one_warning() {
+        let entry = "{model_name: m, litellm_params: {model: bedrock/a.b, max_parallel_requests: 1}}";
+        let config = config(&format!("model_list: [{}]", [entry; 9].join(", ")), &[]);
+        let [told] = config.not_in_force.try_into().unwrap();
+        assert!(
+            told.to_string().contains("model_list[4].litellm_params.max_parallel_requests and 4 more: "),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_slip_in_the_name_of_a_setting_is_a_fault_in_each_section_of_litellm() {
+        for (yaml, meant) in [
+            ("litellm_settings: {max_budgt: 100}", "max_budget"),
+            ("litellm_settings: {budget_durations: 1d}", "budget_duration"),
+            (
+                "litellm_settings: {upperbound_key_generate_param: {max_budget: 1}}",
+                "upperbound_key_generate_params",
+            ),
+            ("litellm_settings: {upperbound_key_generate_params: {max_budgets: 1}}", "max_budget"),
+            ("litellm_settings: {default_key_generate_params: {rmp_limit: 1}}", "rpm_limit"),
+            ("router_settings: {num_retrie: 1}", "num_retries"),
+            ("router_settings: {timout: 1}", "timeout"),
+            ("general_settings: {max_request_size: 1}", "max_request_size_mb"),
+            ("general_settings: {global_max_parallel_request: 1}", "global_max_parallel_requests"),
+        ] {
+            let found = faults(yaml, &[]).join("\n");
+            assert!(found.contains(&format!("did you mean {meant}?")), "{yaml}: {found}");
+        }
+    }
+
+    #[test]
+    fn no_setting_of_litellms_own_counts_as_a_slip() {
+        let config = config(
+            "
+litellm_settings: {callbacks: [x], success_callback: [x], failure_callback: [x], max_user_budget: 1, drop_params: true,
+  context_window_fallbacks: [], content_policy_fallbacks: [], model_alias_map: {}, cache: true, set_verbose: true}
+router_settings: {routing_strategy: least-busy, retry_after: 1, retry_policy: {}, max_fallbacks: 1, allowed_fails_policy: {},
+  cache_responses: true, model_group_retry_policy: {}, debug_level: DEBUG}
+general_settings: {user_header_mappings: [], database_type: x, max_response_size_mb: 1, database_connection_timeout: 60,
+  pass_through_endpoints: [], proxy_batch_write_at: 10, store_model_in_db: true, disable_spend_logs: true}
+",
+            &[],
+        );
+        assert!(
+            config.ignored.iter().all(|ignored| !ignored.contains("did you mean")),
+            "{:?}",
+            config.ignored
+        );
+    }
+}
+
+mod key_policies {
+    use super::*;
+    use crate::domain::NanoUsd;
+
+    #[test]
+    fn defaults_and_bounds_of_new_keys_are_read_in_litellms_names() {
+        let policy = config(
+            "
+litellm_settings:
+  default_key_generate_params:
+    max_budget: '1.5'
+    user_id: u
+    team_id: os.environ/TEAM
+    models: [a, b]
+    metadata: {cost_center: 7, setting: os.environ/TEAM}
+    duration: 30d
+    budget_duration: 1mo
+    tpm_limit: 1
+    rpm_limit: 2
+    max_parallel_requests: 3
+  upperbound_key_generate_params: {max_budget: 100, budget_duration: 10d, duration: 90d, tpm_limit: 1000, rpm_limit: 0, max_parallel_requests: '4'}
+",
+            &[("TEAM", "core")],
+        )
+        .key_policy;
+        let defaults = serde_json::json!({
+            "max_budget": 1.5, "user_id": "u", "team_id": "core", "models": ["a", "b"], "duration": "30d",
+            "metadata": {"cost_center": 7, "setting": "core"}, "budget_duration": "1mo", "tpm_limit": 1, "rpm_limit": 2,
+            "max_parallel_requests": 3,
+        });
+        assert_eq!(serde_json::Value::Object(policy.defaults), defaults);
+        let bounds = KeyBounds {
+            max_budget: NanoUsd::from_usd(100.0),
+            budget_duration: Some("10d".to_owned()),
+            duration: Some("90d".to_owned()),
+            tpm: Some(1_000),
+            rpm: Some(0),
+            max_parallel: Some(4),
+        };
+        assert_eq!(policy.bounds, bounds);
+    }
+
+    #[test]
+    fn what_no_key_could_be_given_is_a_fault() {
+        for wrong in
+            ["max_budget: lots", "duration: soon", "budget_duration: -1d", "tpm_limit: 1.5", "rpm_limit: -1"]
+        {
+            for section in ["default", "upperbound"] {
+                let yaml = format!("litellm_settings: {{{section}_key_generate_params: {{{wrong}}}}}");
+                assert_eq!(faults(&yaml, &[]).len(), 1, "{yaml}");
+            }
+        }
     }
 }
 
 mod models {
     use super::*;
+
+    #[test]
+    fn a_region_that_aws_does_not_have_is_a_fault_where_its_host_would_be_asked() {
+        let cases: [(&str, &str, Variables<'_>, &str); 8] = [
+            (
+                "model: bedrock/a.b, aws_region_name: us-wst-2",
+                "",
+                &[],
+                "litellm_params.aws_region_name: \"us-wst-2\"",
+            ),
+            ("model: bedrock/us-east-9/a.b", "", &[], "litellm_params.model: \"us-east-9\""),
+            (
+                "model: 'bedrock/arn:aws:bedrock:us-weast-2:1:inference-profile/x'",
+                "",
+                &[],
+                "litellm_params.model",
+            ),
+            ("model: bedrock/a.b, aws_region_name: us-gov-west-1", "", &[], ""),
+            ("model: bedrock/a.b, aws_region_name: us-west-9", "us-west-9", &[], ""),
+            ("model: bedrock/a.b, aws_region_name: us-west-9, api_base: 'https://h'", "", &[], ""),
+            ("model: bedrock/a.b, aws_region_name: us-west-9", "", &[("AWS_ENDPOINT_URL", "http://h")], ""),
+            (
+                "model: bedrock/a.b, aws_region_name: us-west-9",
+                "",
+                &[("AWS_BEDROCK_RUNTIME_ENDPOINT", "http://h")],
+                "",
+            ),
+        ];
+        for (params, further, environment, expected) in cases {
+            let yaml = format!(
+                "model_list: [{{model_name: m, litellm_params: {{{params}}}}}]
+bedgate_settings: {{aws: {{further_regions: [{further}]}}}}"
+            );
+            let found = faults(&yaml, environment);
+            assert_eq!(found.len(), usize::from(!expected.is_empty()), "{params}: {found:?}");
+            assert!(found.join("").contains(expected), "{params}: {found:?}");
+        }
+        let typed = faults(
+            "model_list: [{model_name: m, litellm_params: {model: bedrock/a.b, aws_region_name: us-wst-2}}]",
+            &[],
+        );
+        assert!(
+            typed[0].contains("did you mean us-west-2?") && typed[0].contains("further_regions"),
+            "{typed:?}"
+        );
+    }
 
     #[test]
     fn the_region_is_the_parameter_else_the_arns_else_the_paths() {
@@ -498,7 +718,10 @@ mod master_keys {
         for (yaml, environment) in cases {
             assert!(!faults(yaml, environment).is_empty(), "{yaml} {environment:?}");
         }
-        assert_eq!(config("general_settings: {enable_jwt_auth: false}", &[]).ignored, Vec::<String>::new());
+        let off = config("general_settings: {enable_jwt_auth: false}", &[]);
+        assert_eq!((off.ignored, off.not_in_force), (Vec::<String>::new(), Vec::new()));
+        let beside = config("general_settings: {enable_jwt_auth: true, master_key: sk-1}", &[]);
+        assert_eq!(beside.not_in_force[0].places, ["config.yaml: general_settings.enable_jwt_auth"]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod error;
 mod fields;
 mod generate;
 mod holders;
+mod key_policy;
 mod keys;
 mod limits;
 mod query;
@@ -35,6 +36,7 @@ use actix_web::web::{self, Bytes, ServiceConfig};
 
 pub(super) use self::error::AdminError;
 use crate::auth::{Authenticator, KeyDirectory};
+use crate::config::KeyPolicy;
 use crate::limits::LimitTable;
 use crate::store::Store;
 
@@ -52,6 +54,8 @@ pub struct AdminState {
     pub keys: Arc<KeyDirectory>,
     /// The limits in force on this instance.
     pub limits: Arc<LimitTable>,
+    /// What keys get that is not asked for, and the most they may be given.
+    pub key_policy: Arc<KeyPolicy>,
     /// Who may call.
     pub authenticator: Arc<Authenticator>,
 }

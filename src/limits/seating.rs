@@ -50,11 +50,11 @@ impl LimitTable {
                 });
             }
         }
-        if let Some(terms) = &self.gateway {
+        let rate = RateTerms { max_parallel: self.defaults.global_max_parallel, ..RateTerms::default() };
+        if self.gateway.is_some() || !rate.is_empty() {
             let (subject, name) = (Subject::Gateway, SeatName::Gateway);
             let counters = self.counters(&subject, now);
-            let rate = RateTerms::default();
-            admission.sit(Seat::new(subject, name, counters, Some(terms.clone()), rate));
+            admission.sit(Seat::new(subject, name, counters, self.gateway.clone(), rate));
         }
         self.enter(&mut admission, is_charged).await?;
         Ok(admission)

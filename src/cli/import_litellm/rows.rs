@@ -7,14 +7,18 @@ use serde_json::{Map, Value, json};
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
+use super::losses;
 use crate::domain::period::Period;
-use crate::domain::{KeyHash, NanoUsd, UnixMicros};
+use crate::domain::{KeyHash, NanoUsd, UnixMicros, lenient};
 use crate::store::keys::Change;
 use crate::store::limit_set::{ModelLimits, SpendReset};
 use crate::store::{HolderKind, HolderRecord, KeyRecord, LimitSet};
 
 /// The team of the keys that LiteLLM's own pages make for their sessions.
 const DASHBOARD: &str = "litellm-dashboard";
+
+/// Of a value that cannot be read, so many characters are shown.
+const MAX_SHOWN: usize = 80;
 
 /// Why a row has no place in bedgate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,20 +29,24 @@ pub(super) enum Unimportable {
     /// A column does not hold what its name says.
     #[error("{0}")]
     Unreadable(String),
+    /// What limits it was not imported: it would be without limits.
+    #[error("its {0} is skipped, and so would not limit it")]
+    Unlimited(String),
 }
 
-/// The columns that all of LiteLLM's tables share, where they have them.
+/// The columns that all of LiteLLM's tables share, where they have them. Numbers are read one by one: a limit that cannot
+/// be understood must be told.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Columns {
-    spend: Option<f64>,
-    max_budget: Option<f64>,
-    soft_budget: Option<f64>,
+    spend: Value,
+    max_budget: Value,
+    soft_budget: Value,
     budget_duration: Option<String>,
-    max_parallel_requests: Option<i64>,
-    rpm_limit: Option<i64>,
-    tpm_limit: Option<i64>,
-    model_max_budget: Option<Value>,
+    max_parallel_requests: Value,
+    rpm_limit: Value,
+    tpm_limit: Value,
+    model_max_budget: Value,
     budget_id: Option<String>,
     blocked: Option<bool>,
     models: Option<Vec<String>>,
@@ -60,8 +68,12 @@ impl Columns {
         serde_json::from_value(row).map_err(|error| Unimportable::Unreadable(error.to_string()))
     }
 
-    fn spend(&self) -> NanoUsd {
-        self.spend.and_then(NanoUsd::from_usd).unwrap_or_default()
+    fn spend(&self) -> Result<NanoUsd, Unimportable> {
+        if self.spend.is_null() {
+            return Ok(NanoUsd::ZERO);
+        }
+        let spend = lenient::number(&self.spend).and_then(NanoUsd::from_usd);
+        spend.ok_or_else(|| unreadable("spend", &self.spend))
     }
 
     /// Limits as bedgate keeps them. What was spent of a budget that starts anew counts in the window that is open now.
@@ -69,19 +81,22 @@ impl Columns {
         let models = self.model_limits()?;
         let duration = self.budget_duration.take().filter(|text| !text.is_empty());
         if let Some(text) = duration.as_deref().filter(|text| Period::parse(text).is_none()) {
-            return Err(Unimportable::Unreadable(format!("the budget_duration {text:?} is none")));
+            return Err(unreadable("budget_duration", &json!(text)));
         }
-        let has_windows = duration.is_some();
+        let reset = match duration {
+            Some(_) => Some(SpendReset { at: now, to: self.spend()? }),
+            None => None,
+        };
         Ok(LimitSet {
-            max_budget: self.max_budget.and_then(NanoUsd::from_usd),
-            soft_budget: self.soft_budget.and_then(NanoUsd::from_usd),
+            max_budget: money("max_budget", &self.max_budget)?,
+            soft_budget: money("soft_budget", &self.soft_budget)?,
             budget_duration: duration,
-            rpm: count(self.rpm_limit),
-            tpm: count(self.tpm_limit),
-            max_parallel: count(self.max_parallel_requests),
+            rpm: count("rpm_limit", &self.rpm_limit)?,
+            tpm: count("tpm_limit", &self.tpm_limit)?,
+            max_parallel: count("max_parallel_requests", &self.max_parallel_requests)?,
             models,
             set_at: self.created_at.as_deref().and_then(moment).or(Some(now)),
-            reset: has_windows.then(|| SpendReset { at: now, to: self.spend() }),
+            reset,
             ..LimitSet::default()
         })
     }
@@ -89,26 +104,18 @@ impl Columns {
     /// `model_max_budget`, and the rates that LiteLLM keeps in `metadata`.
     fn model_limits(&mut self) -> Result<BTreeMap<String, ModelLimits>, Unimportable> {
         let mut limits: BTreeMap<String, ModelLimits> = BTreeMap::new();
-        if let Some(Value::Object(budgets)) = self.model_max_budget.take() {
-            for (model, budget) in budgets {
-                let amount = budget.as_f64().or_else(|| budget.get("budget_limit")?.as_f64());
-                let duration = budget.get("time_period").or_else(|| budget.get("budget_duration"));
-                let duration = duration.and_then(Value::as_str).map(str::to_owned);
-                if duration.as_deref().is_some_and(|text| Period::parse(text).is_none()) {
-                    let text = format!("the budget of the model {model:?} has no duration that can be read");
-                    return Err(Unimportable::Unreadable(text));
-                }
-                let of_model = limits.entry(model).or_default();
-                (of_model.max_budget, of_model.budget_duration) =
-                    (amount.and_then(NanoUsd::from_usd), duration);
-            }
+        for (model, budget) in members("model_max_budget", self.model_max_budget.take())? {
+            let (amount, duration) = lenient::model_budget(&budget)
+                .map_err(|_| unreadable(&format!("model_max_budget of the model {model:?}"), &budget))?;
+            let of_model = limits.entry(model).or_default();
+            (of_model.max_budget, of_model.budget_duration) = (Some(amount), duration);
         }
         let Some(metadata) = &mut self.metadata else { return Ok(limits) };
         for (field, is_rpm) in [("model_rpm_limit", true), ("model_tpm_limit", false)] {
-            let Some(Value::Object(rates)) = metadata.remove(field) else { continue };
-            for (model, rate) in rates {
+            for (model, rate) in members(field, metadata.remove(field).unwrap_or_default())? {
+                let rate = count(&format!("{field} of the model {model:?}"), &rate)?;
                 let of_model = limits.entry(model).or_default();
-                *(if is_rpm { &mut of_model.rpm } else { &mut of_model.tpm }) = rate.as_u64();
+                *(if is_rpm { &mut of_model.rpm } else { &mut of_model.tpm }) = rate;
             }
         }
         Ok(limits)
@@ -137,7 +144,10 @@ pub(super) fn key(token: &str, row: Value, change: &Change) -> Result<(KeyRecord
     };
     let limits = columns.limits(change.at)?;
     let mut metadata = columns.metadata.take().unwrap_or_default();
-    let tags = metadata.remove("tags").and_then(|tags| serde_json::from_value(tags).ok());
+    let tags = metadata.remove("tags").unwrap_or_default();
+    let tags: Option<Vec<String>> =
+        serde_json::from_value(tags.clone()).map_err(|_| unreadable("metadata.tags", &tags))?;
+    losses::take_from_metadata(&mut metadata);
     let record = KeyRecord {
         hash,
         key_name: columns.key_name.take().unwrap_or_else(|| "sk-...".to_owned()),
@@ -157,7 +167,7 @@ pub(super) fn key(token: &str, row: Value, change: &Change) -> Result<(KeyRecord
         budget_id: columns.budget_id.take(),
         ..KeyRecord::default()
     };
-    let spend = columns.spend();
+    let spend = columns.spend()?;
     Ok((record, spend))
 }
 
@@ -172,24 +182,77 @@ pub(super) fn holder(
     let mut limits = columns.limits(change.at)?;
     if kind == HolderKind::Budget {
         limits.reset = None;
-    } else if limits.reset.is_none() && columns.spend() != NanoUsd::ZERO {
-        limits.reset = Some(SpendReset { at: change.at, to: columns.spend() });
+    } else if limits.reset.is_none() && columns.spend()? != NanoUsd::ZERO {
+        limits.reset = Some(SpendReset { at: change.at, to: columns.spend()? });
     }
+    if kind != HolderKind::Budget {
+        // Limits for single models are those of keys (`losses` tells what goes).
+        limits.models.clear();
+    }
+    let mut metadata = columns.metadata.take().unwrap_or_default();
+    losses::take_from_metadata(&mut metadata);
     Ok(HolderRecord {
         alias: columns.team_alias.take().or(columns.alias.take()),
         blocked: columns.blocked.unwrap_or_default(),
         models: columns.models.take().unwrap_or_default(),
         limits,
         budget_id: columns.budget_id.take().filter(|_| kind == HolderKind::Customer),
-        metadata: columns.metadata.take().map_or_else(|| json!({}), Value::Object),
+        metadata: Value::Object(metadata),
         created_at: columns.created_at(change.at),
         created_by: columns.created_by.clone(),
         ..HolderRecord::new(kind, id, change)
     })
 }
 
-fn count(limit: Option<i64>) -> Option<u64> {
-    limit.and_then(|limit| u64::try_from(limit).ok())
+fn unreadable(what: &str, value: &Value) -> Unimportable {
+    let shown: String = value.to_string().chars().take(MAX_SHOWN).collect();
+    Unimportable::Unreadable(format!("{what} cannot be read: {shown}"))
+}
+
+/// Dollars from 0. What is not finite is no limit, as in LiteLLM; what is too large to be counted is the largest amount.
+fn money(what: &str, value: &Value) -> Result<Option<NanoUsd>, Unimportable> {
+    if value.is_null() || value.as_str() == Some("Infinity") {
+        return Ok(None);
+    }
+    let usd = lenient::number(value).filter(|usd| *usd >= 0.0).ok_or_else(|| unreadable(what, value))?;
+    Ok(Some(NanoUsd::from_usd(usd).unwrap_or(NanoUsd(i64::MAX))))
+}
+
+fn count(what: &str, value: &Value) -> Result<Option<u64>, Unimportable> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    lenient::whole_number(value).map(Some).ok_or_else(|| unreadable(what, value))
+}
+
+/// What a map from models says of each, without those of which it says nothing.
+fn members(what: &str, value: Value) -> Result<Vec<(String, Value)>, Unimportable> {
+    match unwrapped(value) {
+        Value::Null => Ok(Vec::new()),
+        Value::Object(members) => {
+            Ok(members.into_iter().filter(|(_, value)| says_something(value)).collect())
+        }
+        other => Err(unreadable(what, &other)),
+    }
+}
+
+/// A value, where it may have been stored as the text of one.
+pub(super) fn unwrapped(value: Value) -> Value {
+    match &value {
+        Value::String(text) if text.starts_with(['{', '[']) => serde_json::from_str(text).unwrap_or(value),
+        _ => value,
+    }
+}
+
+/// Whether a value asks for anything. Zero does: a limit of zero is one.
+pub(super) fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) | Value::Number(_) => true,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(entries) => !entries.is_empty(),
+        Value::Object(members) => members.values().any(says_something),
+    }
 }
 
 /// A moment as Postgres writes it into JSON: `2026-01-31T12:00:00.123`, without a zone since LiteLLM keeps UTC.
@@ -243,6 +306,37 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_read_in_every_form_that_litellm_takes() {
+        let hash = KeyHash::of("sk-x").to_string();
+        let nano = Some(NanoUsd(100));
+        for (budget, duration) in [
+            (json!({"budget_limit": "0.0000001", "time_period": "1d"}), Some("1d")),
+            (json!({"max_budget": 0.000_000_1, "budget_duration": "1d"}), Some("1d")),
+            (json!("0.0000001"), None),
+        ] {
+            let row =
+                json!({"model_max_budget": {"m": budget, "free": null, "empty": {"budget_limit": null}}});
+            let limits = key(&hash, row, &change()).unwrap().0.limits;
+            assert_eq!(limits.models.len(), 1);
+            assert_eq!(limits.models["m"].max_budget, nano);
+            assert_eq!(limits.models["m"].budget_duration.as_deref(), duration);
+        }
+        let row = json!({
+            "max_budget": "0.0000001", "rpm_limit": "5", "model_max_budget": "{\"m\": {\"budget_limit\": 1}}",
+            "metadata": {"model_tpm_limit": {"m": "7"}, "guardrails": ["pii"]},
+        });
+        let record = key(&hash, row, &change()).unwrap().0;
+        assert_eq!((record.limits.max_budget, record.limits.rpm), (nano, Some(5)));
+        assert_eq!(record.limits.models["m"].tpm, Some(7));
+        assert_eq!(record.limits.models["m"].max_budget, Some(NanoUsd(1_000_000_000)));
+        assert_eq!(record.metadata, json!({}), "what does not hold does not look as if it did");
+        for (amount, expected) in [(json!("Infinity"), None), (json!(1e30), Some(NanoUsd(i64::MAX)))] {
+            let record = key(&hash, json!({"max_budget": amount}), &change()).unwrap().0;
+            assert_eq!(record.limits.max_budget, expected);
+        }
+    }
+
+    #[test]
     fn sessions_and_what_cannot_be_read_are_told_apart() {
         let hash = KeyHash::of("sk-x").to_string();
         assert_eq!(
@@ -254,6 +348,17 @@ mod tests {
             (hash.as_str(), json!({"expires": "soon"}), "expires"),
             (hash.as_str(), json!({"budget_duration": "soon"}), "budget_duration"),
             (hash.as_str(), json!({"max_budget": "much"}), "much"),
+            (hash.as_str(), json!({"max_budget": -1}), "max_budget"),
+            (hash.as_str(), json!({"spend": "lots"}), "spend"),
+            (hash.as_str(), json!({"rpm_limit": -1}), "rpm_limit"),
+            (hash.as_str(), json!({"tpm_limit": "some"}), "tpm_limit"),
+            (hash.as_str(), json!({"max_parallel_requests": 1.5}), "max_parallel_requests"),
+            (hash.as_str(), json!({"model_max_budget": {"m": {"budget": 1}}}), "model_max_budget"),
+            (hash.as_str(), json!({"model_max_budget": {"m": {"budget_limit": "few"}}}), "few"),
+            (hash.as_str(), json!({"model_max_budget": [1]}), "model_max_budget"),
+            (hash.as_str(), json!({"metadata": {"model_rpm_limit": {"m": "few"}}}), "model_rpm_limit"),
+            (hash.as_str(), json!({"metadata": {"model_tpm_limit": 5}}), "model_tpm_limit"),
+            (hash.as_str(), json!({"metadata": {"tags": "a"}}), "tags"),
         ] {
             let why = key(token, row, &change()).unwrap_err().to_string();
             assert!(why.contains(named), "{why}");

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::error::{AdminError, FieldFault};
+use crate::domain::lenient;
 
 /// Longest alias, id, tag or route, in characters.
 const MAX_TEXT: usize = 256;
@@ -58,6 +59,23 @@ impl Fields {
         self.object.contains_key(field)
     }
 
+    /// The text of a field that is to be read later.
+    pub(super) fn peek(&self, field: &str) -> Option<&str> {
+        self.object.get(field)?.as_str()
+    }
+
+    /// Puts a value where a field is absent or null; `models` and `metadata` also where they are empty.
+    pub(super) fn fill(&mut self, field: &str, value: &Value) {
+        let is_left_out = |said: &Value| {
+            let is_empty =
+                (field == "models" && *said == json!([])) || (field == "metadata" && *said == json!({}));
+            said.is_null() || is_empty
+        };
+        if self.object.get(field).is_none_or(is_left_out) {
+            self.object.insert(field.to_owned(), value.clone());
+        }
+    }
+
     /// A text; `None` where it is absent or null.
     pub(super) fn text(&mut self, field: &str) -> Option<String> {
         match self.take(field)? {
@@ -104,27 +122,35 @@ impl Fields {
         }
     }
 
-    /// A number that is not negative.
+    /// A number that is not negative, or a text that is one.
     pub(super) fn amount(&mut self, field: &str) -> Option<f64> {
         let value = self.take(field)?;
-        match value.as_f64() {
+        match lenient::number(&value) {
             Some(amount) if amount >= 0.0 => Some(amount),
             Some(_) => {
                 let message = "Input should be greater than or equal to 0";
                 self.fault(field, "greater_than_equal", message, &value)
             }
+            None if value.is_string() => {
+                let message = "Input should be a valid number, unable to parse string as a number";
+                self.fault(field, "float_parsing", message, &value)
+            }
             None => self.fault(field, "float_type", "Input should be a valid number", &value),
         }
     }
 
-    /// A whole number that is not negative.
+    /// A whole number that is not negative, or a text that is one.
     pub(super) fn count(&mut self, field: &'static str) -> Option<u64> {
         let value = self.take(field)?;
-        match value.as_u64().filter(|count| i64::try_from(*count).is_ok()) {
+        match lenient::whole_number(&value) {
             Some(count) => Some(count),
-            None if value.as_i64().is_some_and(|count| count < 0) => {
+            None if lenient::number(&value).is_some_and(|count| count < 0.0) => {
                 let message = "Input should be greater than or equal to 0";
                 self.fault(field, "greater_than_equal", message, &value)
+            }
+            None if value.is_string() => {
+                let message = "Input should be a valid integer, unable to parse string as an integer";
+                self.fault(field, "int_parsing", message, &value)
             }
             None => self.fault(field, "int_type", "Input should be a valid integer", &value),
         }

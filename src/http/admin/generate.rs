@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::caller::AdminCaller;
 use super::error::AdminError;
 use super::fields::Fields;
-use super::{AdminState, credentials, duration, read_body, show};
+use super::{AdminState, credentials, duration, key_policy, read_body, show};
 use crate::domain::{KeyHash, NanoUsd, UnixMicros, key_name, new_virtual_key};
-use crate::store::KeyRecord;
 use crate::store::keys::Change;
+use crate::store::{HolderKind, KeyRecord};
 
 /// Shortest key a client may choose, in characters (LiteLLM's limit).
 const MIN_KEY: usize = 16;
@@ -24,7 +24,7 @@ pub(super) async fn generate(
     payload: web::Payload,
 ) -> Result<HttpResponse, AdminError> {
     let change = AdminCaller::master(&state, &req)?;
-    let wanted = WantedKey::parse(&read_body(payload).await?, &change, rand::random())?;
+    let wanted = WantedKey::parse(&state, &read_body(payload).await?, &change, rand::random())?;
     super::holders::require_budget(&state, wanted.record.budget_id.as_deref())?;
     if wanted.aws_credentials {
         credentials::require_vault(&state)?;
@@ -55,13 +55,21 @@ pub(super) struct WantedKey {
 }
 
 impl WantedKey {
-    /// Reads the body of the call.
-    pub(super) fn parse(
+    /// Reads the body of the call, and completes it by what the configuration says of new keys.
+    fn parse(
+        state: &AdminState,
         body: &[u8],
         change: &Change,
         random: [u8; RANDOM_BYTES],
     ) -> Result<Self, AdminError> {
         let mut fields = Fields::parse(body)?;
+        let named = fields.peek("budget_id").and_then(|id| state.limits.holders.find(HolderKind::Budget, id));
+        key_policy::complete(
+            &state.key_policy,
+            &mut fields,
+            named.as_ref().map(|budget| &budget.limits),
+            change.at,
+        );
         let key = fields.text("key");
         let duration = fields.text("duration");
         let expires_at =
@@ -90,8 +98,9 @@ impl WantedKey {
             ..KeyRecord::default()
         };
         let aws_credentials = fields.boolean("aws_credentials").unwrap_or_default();
-        limits.apply(&mut record.limits, change.at);
         fields.finish()?;
+        key_policy::refuse_above(&state.key_policy.bounds, &limits, duration.as_deref(), change.at)?;
+        limits.apply(&mut record.limits, change.at);
         let key = match key {
             Some(key) => checked_key(key)?,
             None => new_virtual_key(random),

@@ -8,7 +8,8 @@ use super::error::AdminError;
 use super::fields::Fields;
 use super::generate::read_expiry;
 use super::query::Query;
-use super::{AdminState, read_body, show};
+use super::{AdminState, key_policy, read_body, show};
+use crate::config::KeyBounds;
 use crate::domain::{KeyHash, UnixMicros};
 use crate::store::keys::{MAX_DELETED_AT_ONCE, MAX_PAGE_SIZE};
 use crate::store::{KeyFilter, KeyPatch};
@@ -73,7 +74,7 @@ pub(super) async fn update(
     payload: web::Payload,
 ) -> Result<HttpResponse, AdminError> {
     let change = AdminCaller::master(&state, &req)?;
-    let (named, patch) = read_update(&read_body(payload).await?, change.at)?;
+    let (named, patch) = read_update(&read_body(payload).await?, &state.key_policy.bounds, change.at)?;
     super::holders::require_budget(&state, patch.budget_id.as_ref().and_then(Option::as_deref))?;
     let hash = match &named {
         NamedKey::Key(key) => hash_of(key),
@@ -100,7 +101,7 @@ enum NamedKey {
     Alias(String),
 }
 
-fn read_update(body: &[u8], now: UnixMicros) -> Result<(NamedKey, KeyPatch), AdminError> {
+fn read_update(body: &[u8], bounds: &KeyBounds, now: UnixMicros) -> Result<(NamedKey, KeyPatch), AdminError> {
     let mut fields = Fields::parse(body)?;
     let key = fields.text("key");
     let alias_is_named = fields.names("key_alias");
@@ -127,6 +128,8 @@ fn read_update(body: &[u8], now: UnixMicros) -> Result<(NamedKey, KeyPatch), Adm
     patch.metadata = metadata;
     patch.tags = fields.texts("tags").or(metadata_tags);
     fields.finish()?;
+    key_policy::refuse_above(bounds, &patch.limits, duration.as_deref(), now)?;
+    key_policy::bound_what_is_lifted(bounds, &mut patch.limits);
     match (key, alias) {
         (Some(key), alias) => {
             patch.key_alias = alias_is_named.then_some(alias);

@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
+use crate::domain::lenient::{self, ModelBudget, NoModelBudget};
 use crate::domain::period::{Period, moment_text};
 use crate::domain::{Enforcement, NanoUsd, UnixMicros, Zone};
 use crate::store::LimitSet;
 use crate::store::limit_set::LimitPatch;
-
-const NO_DURATION: &str =
-    "Value error, a budget duration is a number and s, m, h, d, w or mo, such as 1h, 30d or 1mo";
 
 /// Reads every limit that is named; null lifts one.
 pub(super) fn read(fields: &mut Fields) -> LimitPatch {
@@ -52,7 +50,7 @@ fn duration(fields: &mut Fields, name: &'static str) -> Option<String> {
     let text = fields.text(name).filter(|text| !text.is_empty())?;
     match Period::parse(&text) {
         Some(_) => Some(text),
-        None => fields.fault(name, "value_error", NO_DURATION, &json!(text)),
+        None => fields.fault(name, "value_error", &NoModelBudget::Duration.to_string(), &json!(text)),
     }
 }
 
@@ -66,10 +64,8 @@ fn enforcement(fields: &mut Fields, name: &'static str) -> Option<Enforcement> {
 fn model_rates(fields: &mut Fields, name: &'static str) -> Option<BTreeMap<String, u64>> {
     let mut rates = BTreeMap::new();
     for (model, value) in fields.object(name)? {
-        match value.as_u64() {
-            Some(rate) => {
-                rates.insert(model, rate);
-            }
+        match lenient::whole_number(&value) {
+            Some(rate) => drop(rates.insert(model, rate)),
             None => {
                 let message = "Input should be a valid integer, from 0";
                 return fields.fault_in(name, &model, "int_type", message, &value);
@@ -80,28 +76,13 @@ fn model_rates(fields: &mut Fields, name: &'static str) -> Option<BTreeMap<Strin
 }
 
 /// `{"model": {"budget_limit": 1.5, "time_period": "1d"}}`; also `max_budget`, `budget_duration`, or the amount alone.
-fn model_budgets(
-    fields: &mut Fields,
-    name: &'static str,
-) -> Option<BTreeMap<String, (NanoUsd, Option<String>)>> {
+fn model_budgets(fields: &mut Fields, name: &'static str) -> Option<BTreeMap<String, ModelBudget>> {
     let mut budgets = BTreeMap::new();
     for (model, value) in fields.object(name)? {
-        let member = |names: [&str; 2]| names.iter().find_map(|name| value.get(name)).cloned();
-        let amount =
-            if value.is_number() { Some(value.clone()) } else { member(["budget_limit", "max_budget"]) };
-        let amount =
-            amount.as_ref().and_then(Value::as_f64).filter(|usd| *usd >= 0.0).and_then(NanoUsd::from_usd);
-        let Some(amount) = amount else {
-            let message = "Input should be {\"budget_limit\": dollars from 0, \"time_period\": \"1d\"}";
-            return fields.fault_in(name, &model, "value_error", message, &value);
-        };
-        let period = member(["time_period", "budget_duration"]).filter(|period| !period.is_null());
-        let period = match period {
-            None => None,
-            Some(Value::String(text)) if Period::parse(&text).is_some() => Some(text),
-            Some(other) => return fields.fault_in(name, &model, "value_error", NO_DURATION, &other),
-        };
-        budgets.insert(model, (amount, period));
+        match lenient::model_budget(&value) {
+            Ok(budget) => drop(budgets.insert(model, budget)),
+            Err(why) => return fields.fault_in(name, &model, "value_error", &why.to_string(), &value),
+        }
     }
     Some(budgets)
 }

@@ -7,7 +7,7 @@ use super::caller::{AdminCaller, hash_of};
 use super::error::AdminError;
 use super::fields::Fields;
 use super::generate::checked_key;
-use super::{AdminState, limits, read_body, show};
+use super::{AdminState, key_policy, limits, read_body, show};
 use crate::domain::{KeyHash, NanoUsd, UnixMicros, key_name, new_virtual_key};
 use crate::limits::Subject;
 use crate::store::KeyPatch;
@@ -60,6 +60,8 @@ pub(super) async fn regenerate(
     let wanted = fields.text("new_key");
     let mut limits = limits::read(&mut fields);
     fields.finish()?;
+    key_policy::refuse_above(&state.key_policy.bounds, &limits, None, change.at)?;
+    key_policy::bound_what_is_lifted(&state.key_policy.bounds, &mut limits);
     let old = old.ok_or_else(no_such_key)?;
     let key = match wanted {
         Some(key) => checked_key(key)?,

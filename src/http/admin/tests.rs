@@ -45,7 +45,9 @@ impl Gateway {
         ));
         let limits = LimitTable::new(store.clone(), &BudgetsConfig::default(), Arc::default());
         let limits = Arc::new(limits);
-        Self { _directory: directory, state: AdminState { store, keys, limits, authenticator } }
+        let key_policy = Arc::default();
+        let state = AdminState { store, keys, limits, key_policy, authenticator };
+        Self { _directory: directory, state }
     }
 
     /// Sends a call as the holder of this key.
@@ -175,7 +177,8 @@ async fn bad_bodies_are_named_field_by_field() {
     let cases = [
         (json!({"max_budget": -5}), 422, "\"loc\":[\"body\",\"max_budget\"]"),
         (json!({"budget_duration": "soon"}), 422, "\"loc\":[\"body\",\"budget_duration\"]"),
-        (json!({"rpm_limit": "5"}), 422, "int_type"),
+        (json!({"rpm_limit": 1.5}), 422, "int_type"),
+        (json!({"rpm_limit": "five"}), 422, "int_parsing"),
         (json!({"modles": ["typo"]}), 400, "modles"),
         (json!({"guardrails": ["g"]}), 400, "guardrails"),
         (json!({"key_type": "management"}), 400, "key_type"),
@@ -192,7 +195,8 @@ async fn bad_bodies_are_named_field_by_field() {
         (json!({"metadata": {"tags": 1}}), 422, "\"loc\":[\"body\",\"metadata\",\"tags\"]"),
         (json!({"spend": -1}), 422, "greater_than_equal"),
         (json!({"spend": 1e300}), 422, "too large"),
-        (json!({"spend": "1"}), 422, "float_type"),
+        (json!({"spend": [1]}), 422, "float_type"),
+        (json!({"spend": "one"}), 422, "float_parsing"),
         (json!({"key_alias": long}), 422, "string_too_long"),
         (json!({"key_alias": "a\u{0}"}), 422, "control characters"),
         (json!([1]), 422, "model_attributes_type"),
