@@ -220,3 +220,128 @@ def test_malformed_json_is_a_400(gateway):
 
 def test_the_master_key_works_on_bedrock_paths(gateway):
     assert curl_json(f"{gateway.base}/model/my-claude/converse", MASTER_KEY, CONVERSE).status == 200
+
+
+def test_a_key_that_the_body_names_is_regenerated(gateway):
+    old = gateway.generate_key(key_alias="to be changed", models=["my-claude"])
+    answer = gateway.call("POST", "/key/regenerate", {"key": old})
+    assert answer.status == 200, answer.body
+    new = answer.json()["key"]
+    gateway.secrets.add(new)
+    assert new != old and answer.json()["key_alias"] == "to be changed" and answer.json()["token"] == sha256(new)
+    assert curl_json(f"{gateway.base}/model/my-claude/converse", new, CONVERSE).status == 200
+    assert curl_json(f"{gateway.base}/model/my-claude/converse", old, CONVERSE).status == 403
+    by_hash = gateway.call("POST", "/key/regenerate", {"key": sha256(new), "new_key": "sk-of-my-own-choice-01"})
+    gateway.secrets.add("sk-of-my-own-choice-01")
+    assert by_hash.status == 200 and by_hash.json()["key"] == "sk-of-my-own-choice-01"
+    gone = gateway.call("POST", "/key/regenerate", {"key": old})
+    assert gone.status == 404 and gone.json()["error"]["param"] == "key"
+    assert gateway.call("POST", "/key/regenerate", {}).status == 422
+
+
+def test_a_team_shows_all_its_keys(gateway):
+    team = gateway.call("POST", "/team/new", {"team_alias": "many keys"}).json()["team_id"]
+    made = {sha256(gateway.generate_key(team_id=team)) for _ in range(130)}
+    info = gateway.call("GET", f"/team/info?team_id={team}").json()
+    assert len(info["keys"]) == 130 and {key["token"] for key in info["keys"]} == made
+    assert info["team_info"]["team_id"] == info["team_id"] == team
+    missing = gateway.call("POST", "/team/delete", {"team_ids": [team, "no such team"]})
+    assert missing.status == 404 and missing.json()["error"]["param"] == "team_ids"
+
+
+def test_keys_are_listed_in_the_order_asked_for(gateway):
+    user = "sorted"
+    made = [sha256(gateway.generate_key(user_id=user, key_alias=alias)) for alias in ("s-b", "s-c", "s-a")]
+
+    def listed(query=""):
+        answer = gateway.call("GET", f"/key/list?user_id={user}{query}")
+        assert answer.status == 200, answer.body
+        return answer.json()["keys"]
+
+    assert listed() == listed("&sort_by=created_at") == listed("&sort_by=created_at&sort_order=desc") == made[::-1]
+    assert listed("&sort_by=created_at&sort_order=asc") == made
+    assert listed("&sort_by=key_alias&sort_order=ASC") == [made[2], made[0], made[1]]
+    assert listed("&sort_by=token&sort_order=desc") == sorted(made, reverse=True)
+    assert sorted(listed("&sort_by=spend")) == sorted(listed("&sort_by=max_budget")) == sorted(made)
+    for query in ("sort_by=key", "sort_order=up"):
+        assert gateway.call("GET", f"/key/list?{query}").status == 422
+
+
+@pytest.mark.parametrize(
+    "method, path, instead",
+    [
+        ("GET", "/global/spend/report?start_date=2026-01-01&end_date=2026-01-31", "/spend/logs?start_date="),
+        ("GET", "/global/activity", "/spend/keys"),
+        ("GET", "/global/activity/model", "/spend/keys"),
+        ("POST", "/user/new", "user_id"),
+        ("GET", "/user/daily/activity", "/spend/logs?user_id="),
+        ("GET", "/spend/logs/v2", "page_size="),
+        ("POST", "/spend/calculate", "x-litellm-response-cost"),
+        ("POST", "/v2/key/info", "/key/list"),
+        ("GET", "/key/aliases", "/key/list"),
+        ("POST", "/team/member_add", "team_id"),
+        ("POST", "/model/new", "model_list"),
+        ("GET", "/organization/list", "/team/new"),
+        ("GET", "/health/services", "/health/readiness"),
+        ("GET", "/key/generate", "/key/generate"),
+        ("GET", "/cache/ping", ""),
+    ],
+)
+def test_a_path_of_litellm_that_is_not_served_says_what_to_use(gateway, method, path, instead):
+    answer = gateway.call(method, path, {} if method == "POST" else None)
+    assert answer.status == 404
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"} and error["code"] == "404"
+    assert "bedgate does not serve" in error["message"] and instead in error["message"]
+
+
+def test_a_refused_path_does_not_repeat_a_key(gateway):
+    key = gateway.generate_key()
+    assert key not in gateway.call("POST", f"/key/{key}/no-such-thing", {}).body.decode()
+
+
+def test_a_wrong_base_for_bedrock_is_refused_in_aws_shape(gateway):
+    answer = gateway.call("POST", "/model/my-claude/converse", CONVERSE)
+    assert answer.status == 404 and answer.headers["x-amzn-errortype"].startswith("UnknownOperation")
+
+
+@pytest.mark.parametrize("path", ["/health/liveliness", "/health/readiness", "/metrics", "/v1/models", "/key/list"])
+def test_what_can_be_read_can_be_asked_for_with_head(gateway, path):
+    head, whole = gateway.call("HEAD", path), gateway.call("GET", path)
+    assert (head.status, head.body) == (whole.status, b"") == (200, b"")
+    assert head.headers["content-type"] == whole.headers["content-type"]
+
+
+def test_health_names_the_deployments_without_a_call_to_aws(gateway, simulator):
+    with simulator.recording() as upstream:
+        answer = gateway.call("GET", "/health")
+    upstream.nothing()
+    assert answer.status == 200
+    health = answer.json()
+    assert (health["healthy_count"], health["unhealthy_count"], health["unhealthy_endpoints"]) == (1, 0, [])
+    (endpoint,) = health["healthy_endpoints"]
+    assert endpoint["model"].startswith("bedrock/") and endpoint["aws_region_name"] == "us-west-2"
+    assert gateway.call("GET", "/health?model=other").json()["healthy_count"] == 0
+    assert gateway.call("GET", "/health", key=None).status == 401
+
+
+def test_models_are_shown_by_page(gateway):
+    info = gateway.call("GET", "/model/info").json()["data"]
+    page = gateway.call("GET", "/v2/model/info").json()
+    assert page == {"data": info, "total_count": 1, "current_page": 1, "total_pages": 1, "size": 50}
+    assert gateway.call("GET", "/v2/model/info?page=2&size=1").json()["data"] == []
+
+
+def test_the_metrics_that_are_documented_are_those_that_there_are(gateway):
+    import re
+    from pathlib import Path
+
+    text = (Path(__file__).parent.parent / "docs" / "coming-from-litellm.md").read_text()
+    documented = set(re.findall(r"`(bedgate_[a-z_]+[a-z])`", text))
+    shown = gateway.metrics()
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", shown, re.M))
+    assert documented == {name + ("_total" if kind == "counter" else "") for name, kind in kinds.items()}
+    assert curl_json(f"{gateway.base}/model/my-claude/converse", MASTER_KEY, CONVERSE).status == 200
+    labels = {label for names in re.findall(r"^bedgate_\w+\{([^}]*)\}", gateway.metrics(), re.M) for label in re.findall(r'(\w+)=', names)}
+    assert labels - {"le"} <= set(re.findall(r"`([a-z_]+)`", text)), labels
+    assert 'kind="Input"' in gateway.metrics()

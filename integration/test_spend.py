@@ -265,3 +265,76 @@ def test_a_number_that_no_answer_can_mean_holds_up_no_event(gateway, simulator):
     assert nano_usd(gateway.event(answer.headers["x-litellm-call-id"])) > 0
     for number in range(3):
         assert gateway.event(f"absurd-{number}-{key[-8:]}")["prompt_tokens"] == 10**15
+
+
+def today() -> str:
+    from datetime import datetime, timezone
+
+    return datetime.now(timezone.utc).strftime("%Y-%m-%d")
+
+
+def test_two_dates_sum_up_each_day_and_rows_are_all_there(gateway):
+    """LiteLLM's script for a bill: sums of days with both dates, every request with summarize=false."""
+    key = gateway.generate_key(user_id=f"user of {__name__}")
+    first_day = today()
+    calls = 130
+
+    def worker(count):
+        for _ in range(count):
+            raw_exchange(gateway.port, raw_post("/bedrock/model/haiku/converse", key, CONVERSE))
+
+    threads = [threading.Thread(target=worker, args=(calls // 5,)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    dates = f"start_date={first_day}&end_date={today()}"
+
+    def rows(query=""):
+        answer = gateway.call("GET", f"/spend/logs?{dates}&api_key={key}&summarize=false{query}")
+        assert answer.status == 200, answer.body
+        return answer, answer.json()
+
+    eventually(lambda: len(rows()[1]) == calls, 15, "all requests are in the store")
+    total = sum(nano_usd(row) for row in rows()[1])
+    assert total == gateway.spend_of(key) > 0
+
+    of_key = gateway.call("GET", f"/spend/logs?{dates}&api_key={key}").json()
+    assert round(sum(day["spend"] for day in of_key) * 1e9) == total
+    assert {day["startTime"] for day in of_key} >= {first_day}
+    day = of_key[0]
+    assert round(day[hash_of(key)] * 1e9) == round(day["users"][f"user of {__name__}"] * 1e9) > 0
+    assert list(day["models"]) == ["anthropic.claude-3-haiku-20240307-v1:0"]
+
+    everybody = gateway.call("GET", f"/spend/logs?{dates}").json()
+    everything = gateway.call("GET", f"/spend/logs?{dates}&summarize=false").json()
+    assert len(everything) > calls
+    for day in everybody:
+        of_day = [row for row in everything if row["startTime"].startswith(day["startTime"])]
+        assert round(day["spend"] * 1e9) == sum(nano_usd(row) for row in of_day)
+        for names, field in (("users", "user"), ("models", "model")):
+            for name, spend in day[names].items():
+                expected = sum(nano_usd(row) for row in of_day if (row[field] or "") == name)
+                assert round(spend * 1e9) == expected, (names, name)
+    own = gateway.call("GET", f"/spend/logs?{dates}", key=key).json()
+    assert own == of_key, "a key sees its own days only"
+
+    answer, page = rows("&page=2&page_size=100")
+    assert (len(page), answer.headers["x-has-more"]) == (calls - 100, "false")
+    answer, page = rows("&page_size=100")
+    assert (len(page), answer.headers["x-has-more"], answer.headers["x-next-page"]) == (100, "true", "2")
+    assert gateway.call("HEAD", f"/spend/logs?{dates}").body == b""
+
+
+def test_the_dashboards_sums_are_those_of_the_events(gateway, key):
+    _, event = call(gateway, key, "sonnet/converse", CONVERSE)
+    (row,) = [row for row in gateway.call("GET", "/global/spend/keys").json() if row["api_key"] == hash_of(key)]
+    assert round(row["total_spend"] * 1e9) == nano_usd(event) and row["key_name"] == f"sk-...{key[-4:]}"
+    days = gateway.call("GET", "/global/spend/logs").json()
+    total = round(gateway.call("GET", "/global/spend").json()["spend"] * 1e9)
+    assert sum(round(day["spend"] * 1e9) for day in days) == total
+    models = gateway.call("GET", "/global/spend/models").json()
+    assert models[0]["total_spend"] > 0 and len(models) <= 10
+    teams = gateway.call("GET", "/global/spend/teams").json()
+    assert {"daily_spend", "teams", "total_spend_per_team"} == set(teams) and "Unassigned" in teams["teams"]
+    assert sum(round(team["total_spend"] * 1e9) for team in teams["total_spend_per_team"]) == total

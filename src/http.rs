@@ -8,7 +8,7 @@ use std::time::Instant;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
-use actix_web::web;
+use actix_web::{Route, guard, web};
 
 use crate::auth::{Authenticator, KeyDirectory};
 use crate::config::Config;
@@ -145,10 +145,16 @@ pub async fn access_line<B: MessageBody>(
     Ok(response)
 }
 
+/// What is read with GET can be asked for with HEAD: the connection leaves the body out.
+fn get_or_head() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
 /// Every URL.
 pub fn configure(config: &mut web::ServiceConfig) {
     proxy::configure_first(config);
     admin::configure(config);
     ops::configure(config);
+    admin::not_served::configure(config);
     proxy::configure(config);
 }

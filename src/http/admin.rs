@@ -6,11 +6,12 @@
 //! | `POST /key/regenerate`, `/key/reset_spend` | master key |
 //! | `POST /key/aws_credentials`, `/key/aws_credentials/delete` | master key |
 //! | `/team/…`, `/customer/…` (also `/end_user/…`), `/budget/…`: `new`, `info`, `list`, `update`, `delete` | master key |
-//! | `GET /key/list`, `/spend/unpriced`, `/spend/keys`, `/spend/users`, `/spend/tags`, `/global/spend` | master key |
+//! | `GET /key/list`, `/spend/unpriced`, `/spend/keys`, `/spend/users`, `/spend/tags` | master key |
+//! | `GET /global/spend`, `/global/spend/keys`, `/global/spend/models`, `/global/spend/teams`, `/global/spend/logs` | master key |
 //! | `GET /key/info`, `/key/aws_credentials`, `/spend/logs` | master key, or a virtual key about itself |
 //!
 //! A change is in force on this instance when the call returns, on others within a second
-//! ([`follow_keys`](crate::store::follow_keys)).
+//! ([`follow_keys`](crate::store::follow_keys)). What LiteLLM has and bedgate has not is refused by [`not_served`].
 
 mod caller;
 mod credentials;
@@ -22,6 +23,8 @@ mod holders;
 mod key_policy;
 mod keys;
 mod limits;
+mod listing;
+pub mod not_served;
 mod query;
 mod regenerate;
 mod show;
@@ -35,6 +38,8 @@ use std::time::Duration;
 use actix_web::web::{self, Bytes, ServiceConfig};
 
 pub(super) use self::error::AdminError;
+pub(super) use self::query::Query;
+use super::get_or_head;
 use crate::auth::{Authenticator, KeyDirectory};
 use crate::config::KeyPolicy;
 use crate::limits::LimitTable;
@@ -64,26 +69,21 @@ pub struct AdminState {
 pub fn configure(config: &mut ServiceConfig) {
     config
         .route("/key/generate", web::post().to(generate::generate))
-        .route("/key/info", web::get().to(keys::info))
-        .route("/key/list", web::get().to(keys::list))
+        .route("/key/info", get_or_head().to(keys::info))
+        .route("/key/list", get_or_head().to(keys::list))
         .route("/key/update", web::post().to(keys::update))
         .route("/key/delete", web::post().to(keys::delete))
         .route("/key/block", web::post().to(keys::block))
         .route("/key/unblock", web::post().to(keys::unblock))
         .route("/key/aws_credentials", web::post().to(credentials::create))
-        .route("/key/aws_credentials", web::get().to(credentials::list))
+        .route("/key/aws_credentials", get_or_head().to(credentials::list))
         .route("/key/aws_credentials/delete", web::post().to(credentials::delete))
         .route("/key/regenerate", web::post().to(regenerate::regenerate))
         .route("/key/{key}/regenerate", web::post().to(regenerate::regenerate))
         .route("/key/reset_spend", web::post().to(regenerate::reset_spend))
         .route("/key/{key}/reset_spend", web::post().to(regenerate::reset_spend))
         .configure(holders::configure)
-        .route("/spend/logs", web::get().to(spend::logs))
-        .route("/spend/unpriced", web::get().to(spend::unpriced))
-        .route("/spend/users", web::get().to(spend::users))
-        .route("/spend/tags", web::get().to(spend::tags))
-        .route("/spend/keys", web::get().to(spend::keys))
-        .route("/global/spend", web::get().to(spend::global));
+        .configure(spend::configure);
 }
 
 /// The body of a call, within its limits of size and time.

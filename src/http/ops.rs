@@ -1,31 +1,37 @@
 //! What operators and SDKs ask of the gateway itself: health, metrics, the list of models.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::admin::AdminError;
-use super::{Shared, Worker};
+use super::admin::{AdminError, Query};
+use super::{Shared, Worker, get_or_head};
 use crate::auth::Caller;
+use crate::config::DeploymentConfig;
 use crate::domain::UnixMicros;
+use crate::domain::period::moment_text;
 use crate::limits::{self, ModelNames};
 
 /// LiteLLM gives every model this time of creation; clients compare nothing with it.
 const MODEL_CREATED: u64 = 1_677_610_602;
 
+/// Deployments on a page of `/v2/model/info`, unless asked otherwise; as LiteLLM has it.
+const MODELS_ON_A_PAGE: u32 = 50;
+
 /// The URLs, as LiteLLM has them.
 pub fn configure(config: &mut web::ServiceConfig) {
     config
-        .route("/health/liveliness", web::get().to(alive))
-        .route("/health/liveness", web::get().to(alive))
-        .route("/health/readiness", web::get().to(readiness))
-        .route("/metrics", web::get().to(metrics))
-        .route("/v1/models", web::get().to(models))
-        .route("/models", web::get().to(models))
-        .route("/model/info", web::get().to(model_info))
-        .route("/v1/model/info", web::get().to(model_info));
+        .route("/health/liveliness", get_or_head().to(alive))
+        .route("/health/liveness", get_or_head().to(alive))
+        .route("/health/readiness", get_or_head().to(readiness))
+        .route("/metrics", get_or_head().to(metrics))
+        .route("/v1/models", get_or_head().to(models))
+        .route("/models", get_or_head().to(models))
+        .route("/model/info", get_or_head().to(model_info))
+        .route("/v1/model/info", get_or_head().to(model_info))
+        .route("/v2/model/info", get_or_head().to(model_info_by_page))
+        .route("/health", get_or_head().to(health));
 }
 
 async fn alive() -> HttpResponse {
@@ -96,28 +102,98 @@ async fn models(request: HttpRequest, worker: web::Data<Worker>) -> Result<HttpR
     Ok(HttpResponse::Ok().json(json!({ "data": list, "object": "list" })))
 }
 
+/// `GET /health`: the deployments that the caller's key may use (with `model`, those of that name), apart by whether they
+/// are left alone for now because they failed. AWS is not asked: a call would cost money, and answers tell already.
+async fn health(request: HttpRequest, worker: web::Data<Worker>) -> Result<HttpResponse, AdminError> {
+    let (shared, now) = (&worker.shared, UnixMicros::now());
+    let caller = shared.authenticator.authenticate(request.headers(), now)?;
+    let mut query = Query::parse(request.query_string());
+    let (model, id) = (query.text("model"), query.text("model_id"));
+    query.finish()?;
+    let is_asked_for = |entry: &DeploymentConfig| {
+        model.as_ref().is_none_or(|model| *model == entry.model_name)
+            && id.as_ref().is_none_or(|id| *id == entry.id)
+    };
+    let (mut healthy, mut unhealthy) = (Vec::new(), Vec::new());
+    for (entry, deployment) in shared.config.deployments.iter().zip(shared.routes.deployments()) {
+        if !is_asked_for(entry) || !may_use(shared, &caller, &entry.model_name) {
+            continue;
+        }
+        let mut endpoint = deployment_parameters(shared, entry);
+        endpoint.insert("model_id".to_owned(), json!(entry.id));
+        let cooling_until = deployment.health().cooling_until();
+        if cooling_until > now {
+            let until = moment_text(cooling_until);
+            let error = format!("it kept failing, and is left alone until {}", until.unwrap_or_default());
+            endpoint.insert("error".to_owned(), error.into());
+            unhealthy.push(endpoint);
+        } else {
+            healthy.push(endpoint);
+        }
+    }
+    let (healthy_count, unhealthy_count) = (healthy.len(), unhealthy.len());
+    Ok(HttpResponse::Ok().json(json!({
+        "healthy_endpoints": healthy,
+        "unhealthy_endpoints": unhealthy,
+        "healthy_count": healthy_count,
+        "unhealthy_count": unhealthy_count,
+    })))
+}
+
 /// The deployments behind those names, without secrets.
 async fn model_info(request: HttpRequest, worker: web::Data<Worker>) -> Result<HttpResponse, AdminError> {
+    let list: Vec<Value> =
+        deployments(&request, &worker)?.map(|entry| shown(&worker.shared, entry)).collect();
+    Ok(HttpResponse::Ok().json(json!({ "data": list })))
+}
+
+/// `GET /v2/model/info`: the same by page.
+async fn model_info_by_page(
+    request: HttpRequest,
+    worker: web::Data<Worker>,
+) -> Result<HttpResponse, AdminError> {
+    let entries: Vec<&DeploymentConfig> = deployments(&request, &worker)?.collect();
+    let mut query = Query::parse(request.query_string());
+    let (page, size) = (query.number("page", 1, u32::MAX), query.number("size", MODELS_ON_A_PAGE, u32::MAX));
+    query.finish()?;
+    let (at_once, before) = (size as usize, (page as usize - 1).saturating_mul(size as usize));
+    let on_page = entries.iter().skip(before).take(at_once);
+    Ok(HttpResponse::Ok().json(json!({
+        "data": on_page.map(|entry| shown(&worker.shared, entry)).collect::<Vec<_>>(),
+        "total_count": entries.len(),
+        "current_page": page,
+        "total_pages": entries.len().div_ceil(at_once),
+        "size": size,
+    })))
+}
+
+/// The deployments that the caller's key may use.
+fn deployments<'w>(
+    request: &HttpRequest,
+    worker: &'w Worker,
+) -> Result<impl Iterator<Item = &'w DeploymentConfig>, AdminError> {
     let shared = &worker.shared;
     let caller = shared.authenticator.authenticate(request.headers(), UnixMicros::now())?;
-    let entries =
-        shared.config.deployments.iter().filter(|entry| may_use(shared, &caller, &entry.model_name));
-    let list: Vec<Value> = entries
-        .map(|entry| {
-            let region = entry.region.as_ref().unwrap_or(&shared.config.aws.default_region).to_string();
-            let mut info = entry.model_info.as_object().cloned().unwrap_or_default();
-            info.insert("id".to_owned(), json!(entry.id));
-            info.insert("db_model".to_owned(), json!(false));
-            let own: BTreeMap<&String, f64> = entry.prices.iter().map(|(name, pico)| (name, usd(*pico))).collect();
-            info.extend(own.into_iter().map(|(name, price)| (name.clone(), json!(price))));
-            json!({
-                "model_name": entry.model_name,
-                "litellm_params": { "model": format!("bedrock/{}", entry.model_id), "aws_region_name": region },
-                "model_info": info,
-            })
-        })
-        .collect();
-    Ok(HttpResponse::Ok().json(json!({ "data": list })))
+    Ok(shared.config.deployments.iter().filter(move |entry| may_use(shared, &caller, &entry.model_name)))
+}
+
+fn shown(shared: &Shared, entry: &DeploymentConfig) -> Value {
+    let mut info = entry.model_info.as_object().cloned().unwrap_or_default();
+    info.insert("id".to_owned(), json!(entry.id));
+    info.insert("db_model".to_owned(), json!(false));
+    info.extend(entry.prices.iter().map(|(name, pico)| (name.clone(), json!(usd(*pico)))));
+    json!({
+        "model_name": entry.model_name,
+        "litellm_params": deployment_parameters(shared, entry),
+        "model_info": info,
+    })
+}
+
+/// Where a deployment is, in LiteLLM's words.
+fn deployment_parameters(shared: &Shared, entry: &DeploymentConfig) -> Map<String, Value> {
+    let region = entry.region.as_ref().unwrap_or(&shared.config.aws.default_region).to_string();
+    let model = format!("bedrock/{}", entry.model_id);
+    Map::from_iter([("model".to_owned(), json!(model)), ("aws_region_name".to_owned(), json!(region))])
 }
 
 /// The key may use the model, and so may its team.

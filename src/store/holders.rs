@@ -18,8 +18,8 @@ use crate::domain::UnixMicros;
 
 /// The counter's name in `revisions`.
 const COUNTER: &str = "limit_holders";
-/// The most holders that one call lists.
-pub const MAX_LISTED: i64 = 10_000;
+/// Holders on a page of a list.
+const PAGE_SIZE: usize = 1_000;
 
 /// Who holds limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -250,22 +250,32 @@ impl Store {
         })
     }
 
-    /// Holders of a kind, by their ids; at most [`MAX_LISTED`].
+    /// A page of the holders of a kind in the order of their ids, after one of them, and where the next one begins.
     ///
     /// # Errors
     ///
     /// Those of the database.
-    pub async fn list_holders(&self, kind: HolderKind) -> Result<Vec<HolderRecord>, StoreError> {
+    pub async fn holders_after(
+        &self,
+        kind: HolderKind,
+        after: Option<String>,
+    ) -> Result<(Vec<HolderRecord>, Option<String>), StoreError> {
         on_reader!(self, |conn| {
             let rows = limit_holders::table
                 .filter(limit_holders::kind.eq(kind.as_str()))
                 .filter(limit_holders::deleted.eq(false))
+                // No id is empty.
+                .filter(limit_holders::id.gt(after.unwrap_or_default()))
                 .order(limit_holders::id.asc())
-                .limit(MAX_LISTED)
+                .limit(i64::try_from(PAGE_SIZE + 1).unwrap_or(i64::MAX))
                 .select(HolderRow::as_select())
                 .load::<HolderRow>(conn)
                 .await?;
-            rows.into_iter().map(HolderRow::into_record).collect()
+            let has_more = rows.len() > PAGE_SIZE;
+            let page = rows.into_iter().take(PAGE_SIZE).map(HolderRow::into_record);
+            let page = page.collect::<Result<Vec<HolderRecord>, StoreError>>()?;
+            let next = page.last().filter(|_| has_more).map(|last| last.id.clone());
+            Ok((page, next))
         })
     }
 

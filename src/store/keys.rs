@@ -13,7 +13,7 @@ use serde::Serialize;
 pub use self::changes::{KeyChange, KeyChanges, LoadedKeys};
 pub use self::credentials::{KeptPair, MAX_PAIRS_PER_KEY, SealedPair};
 pub use self::follow::follow_keys;
-pub use self::list::{KeyFilter, KeyPage, MAX_PAGE_SIZE};
+pub use self::list::{KeyFilter, KeyOrder, KeyPage, KeyPlace, MAX_PAGE_SIZE, SortedBy};
 use self::row::{DeletedKeyRow, KeyRow};
 use super::audit::AuditRow;
 pub use super::audit::Change;

@@ -1,6 +1,7 @@
 //! Spend as it is kept: one row a request, and sums per day that move with them.
 
 mod copy_batch;
+mod daily;
 mod id_range;
 mod insert_sqlite;
 mod logs;
@@ -19,9 +20,10 @@ use crate::domain::EventId;
 use crate::event::{EventView, PackedEvent, SpendEvent};
 
 pub use self::copy_batch::CopyBatch;
+pub use self::daily::{DayOfName, DaySpend};
 pub(super) use self::insert_sqlite::SpendLine;
 pub(super) use self::logs::SUM_OF_COST;
-pub use self::logs::{Days, MAX_PAGE_SIZE, SpendFilter, SpendLogPage, SpendSum};
+pub use self::logs::{Days, EventPlace, MAX_PAGE_SIZE, SpendFilter, SpendLogPage, SpendSum};
 pub(super) use self::new_row::COLUMNS;
 pub use self::rollup::Scope;
 pub(super) use self::rollup::{RollupKey, RollupTotals};

@@ -8,9 +8,9 @@ use std::time::Duration;
 use diesel_async::SimpleAsyncConnection as _;
 use serde_json::json;
 
-use super::keys::{Change, KeptPair, KeyChange, MAX_PAIRS_PER_KEY, SealedPair};
+use super::keys::{Change, KeptPair, KeyChange, KeyOrder, MAX_PAIRS_PER_KEY, SealedPair, SortedBy};
 use super::limit_set::LimitSet;
-use super::spend::{Days, Scope, SpendOf, SpendSince, SpendSum, Spent};
+use super::spend::{DaySpend, Days, Scope, SpendOf, SpendSince, SpendSum, Spent};
 use super::{
     InsertedSpend, KeyFilter, KeyPatch, KeyRecord, ResponseOwner, SpendFilter, Store, StoreError, TakenName,
     follow_keys, on_writer,
@@ -111,6 +111,9 @@ on_each_database! {
     names_that_are_taken_are_named => taken_names;
     keys_are_listed_in_pages => key_pages;
     logs_are_filtered => logs_filtered;
+    pages_that_follow_one_another_miss_nothing => pages_follow;
+    keys_are_sorted_as_asked => keys_sorted;
+    sums_of_days_are_those_of_their_events => days_match;
     what_had_no_price_is_charged_later_and_once => unpriced_is_charged;
     what_has_no_cost_counts_as_its_estimate_until_it_is_priced => estimates_count;
     tags_are_summed_and_days_are_whole => tags_and_days;
@@ -394,6 +397,146 @@ async fn estimates_count(database: &TestDatabase) {
         assert!(store.reprice(row, NanoUsd(7), None).await.unwrap());
     }
     assert_eq!(counted().await, vec![Spent { cost: NanoUsd(cost + 14), estimated: NanoUsd::ZERO }; 6]);
+}
+
+async fn pages_follow(database: &TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let mut all = events(24);
+    // Some begin at the same moment.
+    for number in [3, 6, 9] {
+        all[number].begun.started_at = all[0].begun.started_at;
+        let id = EventId::at(all[0].begun.started_at);
+        (all[number].begun.id, all[number].ended.id) = (id, id);
+    }
+    store.insert_spend(&all).await.unwrap();
+    let of_user = SpendFilter { user_id: Some("user".to_owned()), ..SpendFilter::default() };
+    for filter in [SpendFilter::default(), of_user] {
+        let whole = store.spend_logs(filter.clone(), 1, 100).await.unwrap().events;
+        assert!(whole.len() >= 8);
+        for size in [1, 2, 5, 23] {
+            let (mut seen, mut after) = (Vec::new(), None);
+            loop {
+                let page = store.spend_logs_after(filter.clone(), after, size).await.unwrap();
+                after = page.next();
+                seen.extend(page.events);
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert!(seen == whole, "{filter:?} by {size}");
+        }
+    }
+
+    for number in 0..205 {
+        let mut record = key(&number.to_string());
+        record.created_at = UnixMicros(NOON.0 + number / 4);
+        record.team_id = Some(if number < 130 { "team" } else { "other" }.to_owned());
+        store.create_key(record, NanoUsd::ZERO, change(NOON)).await.unwrap();
+    }
+    let filter = KeyFilter { team_id: Some("team".to_owned()), ..KeyFilter::default() };
+    let (first, next) = store.keys_after(filter.clone(), None).await.unwrap();
+    let (second, end) = store.keys_after(filter.clone(), next).await.unwrap();
+    assert_eq!((first.len(), second.len(), end), (100, 30, None));
+    let by_offset = store.list_keys(filter, 2, 100).await.unwrap().keys;
+    assert_eq!(second, by_offset);
+    let hashes: std::collections::BTreeSet<_> =
+        first.iter().chain(&second).map(|key| key.record.hash).collect();
+    assert_eq!(hashes.len(), 130);
+}
+
+async fn keys_sorted(database: &TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    // name, made, changed, alias, budget, spent before, spent since
+    let rows = [
+        ("a", 2, 9, Some("beech"), None, 7, 0),
+        ("b", 1, 8, None, Some(100), 0, 20),
+        ("c", 3, 7, Some("alder"), Some(20), 5, 1),
+    ];
+    for (number, (name, made, changed, alias, budget, carried, spent)) in (0..).zip(rows) {
+        let mut record = key(name);
+        (record.created_at, record.updated_at) = (UnixMicros(made), UnixMicros(changed));
+        record.key_alias = alias.map(str::to_owned);
+        record.limits.max_budget = budget.map(NanoUsd);
+        store.create_key(record, NanoUsd(carried), change(NOON)).await.unwrap();
+        let mut event = event(number, Payer::Key(KeyHash::of(name)));
+        event.ended.cost = Some(NanoUsd(spent));
+        store.insert_spend(&[event]).await.unwrap();
+    }
+    let mut by_hash = ["a", "b", "c"];
+    by_hash.sort_by_key(|name| KeyHash::of(name).to_string());
+    let by_hash = by_hash.concat();
+    // What is missing comes last either way.
+    for (by, ascending, descending) in [
+        (SortedBy::CreatedAt, "bac", "cab"),
+        (SortedBy::UpdatedAt, "cba", "abc"),
+        (SortedBy::KeyAlias, "cab", "acb"),
+        (SortedBy::MaxBudget, "cba", "bca"),
+        (SortedBy::Spend, "cab", "bac"),
+        (SortedBy::Hash, by_hash.as_str(), &by_hash.chars().rev().collect::<String>()),
+    ] {
+        for (is_ascending, expected) in [(true, ascending), (false, descending)] {
+            let order = KeyOrder { by, ascending: is_ascending };
+            let page = store.list_keys_by(order, KeyFilter::default(), 1, 10).await.unwrap();
+            let names: String = page.keys.iter().map(|key| &key.record.key_name[6..]).collect();
+            assert_eq!(names, expected, "{order:?}");
+        }
+    }
+}
+
+/// Which events a filter is to find.
+type Meant<'m> = &'m dyn Fn(&SpendEvent) -> bool;
+
+async fn days_match(database: &TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    assert_eq!(store.days_with_spend(Days::default()).await.unwrap(), None);
+    let mut all = events(40);
+    all.push(event(41, Payer::Master));
+    all.push(event(90, Payer::Anonymous));
+    store.insert_spend(&all).await.unwrap();
+    let by_day = store.spend_by_day(Days::default()).await.unwrap();
+    assert_eq!(by_day, store.spend_by_day_of(SpendFilter::default()).await.unwrap());
+    let first = i32::try_from(NOON.0 / DAY).unwrap();
+    assert_eq!(store.days_with_spend(Days::default()).await.unwrap(), Some((first, first + 8)));
+    let expected_of = |is_meant: Meant<'_>| {
+        let costs = all.iter().filter(|event| is_meant(event)).filter_map(|event| event.ended.cost);
+        costs.map(|cost| cost.0).sum::<i64>()
+    };
+    let sum_of = |by_day: &BTreeMap<i32, DaySpend>| by_day.values().map(|day| day.cost.0).sum::<i64>();
+    assert_eq!(sum_of(&by_day), expected_of(&|_| true));
+    for day in by_day.values() {
+        for names in [&day.payers, &day.users, &day.models] {
+            assert_eq!(names.values().map(|cost| cost.0).sum::<i64>(), day.cost.0, "{day:?}");
+        }
+    }
+    assert!(by_day[&first].users.contains_key("") && by_day[&first].models.contains_key(""));
+    let none = SpendFilter::default;
+    let hash = KeyHash::of("one").to_string();
+    let (from, until) = (all[3].begun.started_at, all[9].begun.started_at);
+    let of_one = |event: &SpendEvent| event.begun.payer == Payer::Key(KeyHash::of("one"));
+    let of_user = |event: &SpendEvent| event.begun.user_id.as_deref() == Some("user");
+    let in_time = |event: &SpendEvent| (from..until).contains(&event.begun.started_at);
+    let cases: [(SpendFilter, Meant<'_>); 6] = [
+        (SpendFilter { payer: Some(hash.clone()), ..none() }, &of_one),
+        (SpendFilter { user_id: Some("user".to_owned()), ..none() }, &of_user),
+        (
+            SpendFilter { payer: Some(hash), user_id: Some("user".to_owned()), from: Some(from), ..none() },
+            &|event| of_one(event) && of_user(event) && event.begun.started_at >= from,
+        ),
+        (SpendFilter { from: Some(from), until: Some(until), ..none() }, &in_time),
+        (SpendFilter { request_id: Some(all[4].begun.id.to_string()), ..none() }, &|event| event == &all[4]),
+        (SpendFilter { request_id: Some("call-7".to_owned()), ..none() }, &|event| event == &all[7]),
+    ];
+    for (filter, is_meant) in cases {
+        let found = store.spend_by_day_of(filter.clone()).await.unwrap();
+        assert_eq!(sum_of(&found), expected_of(is_meant), "{filter:?}");
+    }
+    let costs = store.cost_by_day(None, Days::default()).await.unwrap();
+    assert_eq!(costs, by_day.iter().map(|(day, spend)| (*day, spend.cost)).collect::<Vec<_>>());
+    let of_master = store.cost_by_day(Some(Payer::MASTER.to_owned()), Days::default()).await.unwrap();
+    assert_eq!(of_master.len(), 1);
 }
 
 async fn tags_and_days(database: &TestDatabase) {

@@ -64,7 +64,7 @@ pub(super) async fn issue(
             state.keys.apply(vec![KeyChange::Pair(Box::new(pair))]);
             Ok(NewPair { access_key_id, secret })
         }
-        KeptPair::NoSuchKey => Err(AdminError::NotFound("Key not found.".to_owned())),
+        KeptPair::NoSuchKey => Err(AdminError::no_such_key()),
         KeptPair::TooMany => Err(AdminError::bad(
             format!("a key has {MAX_PAIRS_PER_KEY} AWS credential pairs at the most; delete one first"),
             "key",
@@ -113,7 +113,11 @@ pub(super) async fn delete(
     let change = AdminCaller::master(&state, &req)?;
     let access_key_id = named(&read_body(payload).await?, "aws_access_key_id")?;
     let revoked = state.store.revoke_pair(access_key_id.clone(), change).await?;
-    let pair = revoked.ok_or_else(|| AdminError::NotFound("AWS credential pair not found.".to_owned()))?;
+    let no_such_pair = || AdminError::NotFound {
+        message: "AWS credential pair not found.".to_owned(),
+        param: "aws_access_key_id",
+    };
+    let pair = revoked.ok_or_else(no_such_pair)?;
     state.keys.apply(vec![KeyChange::Pair(Box::new(pair))]);
     Ok(HttpResponse::Ok().json(json!({ "deleted_aws_access_key_id": access_key_id })))
 }

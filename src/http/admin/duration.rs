@@ -9,6 +9,9 @@ use crate::domain::UnixMicros;
 /// The longest duration, in years: beyond it somebody mistyped.
 const MAX_YEARS: i64 = 100;
 const MICROS_PER_SECOND: i64 = 1_000_000;
+const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
+/// Of `2026-01-15`.
+const DATE_LENGTH: usize = 10;
 
 /// The moment this long after another: `30s`, `5m`, `12h`, `7d`, `2w`, `1mo` (calendar months, cut to the month's
 /// last day).
@@ -56,8 +59,8 @@ pub(super) fn begin_of(text: &str) -> Option<UnixMicros> {
 
 /// The end of it: the next midnight for a date, which is meant as a whole.
 pub(super) fn end_of(text: &str) -> Option<UnixMicros> {
-    let Some(date) = date(text) else { return begin_of(text) };
-    Some(from_date_time(PrimitiveDateTime::new(date.next_day()?, time!(0:00)).assume_utc()))
+    let begin = begin_of(text)?;
+    Some(if date(text).is_some() { UnixMicros(begin.0.saturating_add(MICROS_PER_DAY)) } else { begin })
 }
 
 /// The day that a date names, in days since the epoch.
@@ -65,6 +68,21 @@ pub(super) fn day_of(text: &str) -> Option<i32> {
     let since_epoch =
         |date: Date| date.to_julian_day() - time::UtcDateTime::UNIX_EPOCH.date().to_julian_day();
     date(text).map(since_epoch)
+}
+
+/// The date of a day, in days since the epoch: `2026-01-15`.
+pub(super) fn date_of(day: i32) -> Option<String> {
+    iso8601(midnight_of(day))?.get(..DATE_LENGTH).map(str::to_owned)
+}
+
+/// The day, UTC, of a moment, in days since the epoch.
+pub(super) fn day_at(moment: UnixMicros) -> i32 {
+    i32::try_from(moment.0.div_euclid(MICROS_PER_DAY)).unwrap_or(i32::MAX)
+}
+
+/// The moment at which a day begins.
+pub(super) fn midnight_of(day: i32) -> UnixMicros {
+    UnixMicros(i64::from(day).saturating_mul(MICROS_PER_DAY))
 }
 
 fn date(text: &str) -> Option<Date> {
@@ -120,8 +138,14 @@ mod tests {
         let shown = |moment: Option<UnixMicros>| moment.and_then(iso8601).unwrap_or_default();
         assert_eq!(shown(begin_of("2026-01-15")), "2026-01-15T00:00:00.000000Z");
         assert_eq!(shown(end_of("2026-01-15")), "2026-01-16T00:00:00.000000Z");
+        assert_eq!(end_of("9999-12-31").map(|end| day_at(UnixMicros(end.0 - 1))), day_of("9999-12-31"));
         assert_eq!(shown(end_of("2026-01-15T10:00:00+02:00")), "2026-01-15T08:00:00.000000Z");
         assert_eq!(begin_of("yesterday"), None);
+        assert_eq!(date_of(20_468).as_deref(), Some("2026-01-15"));
+        for (moment, day) in [("2026-01-15", 20_468), ("2026-01-15T23:59:59.999999Z", 20_468)] {
+            assert_eq!(begin_of(moment).map(day_at), Some(day));
+        }
+        assert_eq!(begin_of("2026-01-15"), Some(midnight_of(20_468)));
         assert_eq!(
             (day_of("1970-01-02"), day_of("2026-01-15"), day_of("today")),
             (Some(1), Some(20_468), None)

@@ -35,9 +35,20 @@ pub(in crate::http) enum AdminError {
         /// The field it is about.
         param: Option<String>,
     },
-    /// No such key.
-    #[error("{0}")]
-    NotFound(String),
+    /// What a call names is not there.
+    #[error("{message}")]
+    NotFound {
+        /// What is not there.
+        message: String,
+        /// The field that names it.
+        param: &'static str,
+    },
+    /// A path or method of LiteLLM's that bedgate does not have. It is not repeated: it may hold a key.
+    #[error("bedgate does not serve this path with this method{}", .instead.map(|it| format!("; use {it}")).unwrap_or_default())]
+    NotServed {
+        /// What to use instead.
+        instead: Option<&'static str>,
+    },
     /// Fields of the wrong type or out of range.
     #[error("{} fields are not as they should be", .0.len())]
     Invalid(Vec<FieldFault>),
@@ -82,13 +93,18 @@ impl AdminError {
         Self::BadRequest { message: message.into(), param: Some(param.to_owned()) }
     }
 
+    /// The key that is named is not there.
+    pub(super) fn no_such_key() -> Self {
+        Self::NotFound { message: "Key not found.".to_owned(), param: "key" }
+    }
+
     /// LiteLLM's `type`.
     fn kind(&self) -> &'static str {
         match self {
             Self::NoMasterKey | Self::BadRequest { .. } | Self::TooLarge(_) => "bad_request_error",
             Self::Unauthenticated { kind, .. } => kind,
             Self::Forbidden(_) => "auth_error",
-            Self::NotFound(_) => "not_found_error",
+            Self::NotFound { .. } | Self::NotServed { .. } => "not_found_error",
             Self::Invalid(_) => "validation_error",
             Self::Store(error) if error.is_transient() => "no_db_connection",
             Self::Store(_) => "internal_server_error",
@@ -98,7 +114,7 @@ impl AdminError {
     fn param(&self) -> Option<&str> {
         match self {
             Self::BadRequest { param, .. } => param.as_deref(),
-            Self::NotFound(_) => Some("key"),
+            Self::NotFound { param, .. } => Some(param),
             Self::Unauthenticated { .. } => Some("None"),
             _ => None,
         }
@@ -122,7 +138,7 @@ impl ResponseError for AdminError {
             Self::NoMasterKey | Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::NotFound { .. } | Self::NotServed { .. } => StatusCode::NOT_FOUND,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Store(error) if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,

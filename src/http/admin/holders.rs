@@ -12,6 +12,7 @@ use super::caller::AdminCaller;
 use super::duration::iso8601;
 use super::error::AdminError;
 use super::fields::Fields;
+use super::listing::{self, Frame};
 use super::query::Query;
 use super::{AdminState, limits, read_body};
 use crate::domain::{NanoUsd, UnixMicros, Zone};
@@ -39,8 +40,9 @@ fn id_field(kind: HolderKind) -> &'static str {
     }
 }
 
-fn not_found(kind: HolderKind, id: &str) -> AdminError {
-    AdminError::NotFound(format!("{} not found: {id}", kind.as_str()))
+/// There is none of this id, which this field names.
+fn not_found(kind: HolderKind, id: &str, param: &'static str) -> AdminError {
+    AdminError::NotFound { message: format!("{} not found: {id}", kind.as_str()), param }
 }
 
 /// Notes that a field must be there.
@@ -140,7 +142,7 @@ async fn change_one(
     patch: HolderPatch,
     change: Change,
 ) -> Result<(HolderRecord, NanoUsd), AdminError> {
-    let missing = not_found(kind, &id);
+    let missing = not_found(kind, &id, id_field(kind));
     let record = state.store.update_holder(kind, id, patch, change).await?.ok_or(missing)?;
     state.limits.holders.apply(std::slice::from_ref(&record));
     let spend = spend_of(state, std::slice::from_ref(&record)).await?;
@@ -223,22 +225,29 @@ fn found(
     state: &AdminState,
     req: &HttpRequest,
     kind: HolderKind,
-    field: &str,
+    field: &'static str,
 ) -> Result<HolderRecord, AdminError> {
     AdminCaller::master(state, req)?;
     let mut query = Query::parse(req.query_string());
     let id = query.text(field);
     query.finish()?;
     let id = id.ok_or_else(|| AdminError::bad(format!("name a {} with ?{field}=", kind.as_str()), field))?;
-    let record = state.limits.holders.find(kind, &id).ok_or_else(|| not_found(kind, &id))?;
+    let record = state.limits.holders.find(kind, &id).ok_or_else(|| not_found(kind, &id, field))?;
     Ok(HolderRecord::clone(&record))
 }
 
-async fn list(state: &AdminState, req: &HttpRequest, kind: HolderKind) -> Answer {
-    AdminCaller::master(state, req)?;
+async fn list(state: web::Data<AdminState>, req: HttpRequest, kind: HolderKind) -> Answer {
+    AdminCaller::master(&state, &req)?;
     Query::parse(req.query_string()).finish()?;
-    let records = state.store.list_holders(kind).await?;
-    let spend = spend_of(state, &records).await?;
-    let rows = records.iter().zip(spend).map(|(record, spend)| row(record, spend, state.limits.zone()));
-    Ok(HttpResponse::Ok().json(rows.collect::<Vec<_>>()))
+    let read = move |after| {
+        let state = state.clone();
+        async move {
+            let (records, next) = state.store.holders_after(kind, after).await?;
+            let spend = spend_of(&state, &records).await?;
+            let shown = records.iter().zip(spend);
+            let rows = shown.map(|(record, spend)| row(record, spend, state.limits.zone()).into());
+            Ok((rows.collect(), next))
+        }
+    };
+    listing::all(Frame::none(), read).await
 }

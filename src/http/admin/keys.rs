@@ -11,7 +11,7 @@ use super::query::Query;
 use super::{AdminState, key_policy, read_body, show};
 use crate::config::KeyBounds;
 use crate::domain::{KeyHash, UnixMicros};
-use crate::store::keys::{MAX_DELETED_AT_ONCE, MAX_PAGE_SIZE};
+use crate::store::keys::{KeyOrder, MAX_DELETED_AT_ONCE, MAX_PAGE_SIZE, SortedBy};
 use crate::store::{KeyFilter, KeyPatch};
 
 /// Keys on a page of `/key/list`, unless asked otherwise.
@@ -27,7 +27,8 @@ pub(super) async fn info(state: web::Data<AdminState>, req: HttpRequest) -> Resu
         .json(json!({"key": shown_key, "info": show::key_row(&details, state.limits.zone())})))
 }
 
-/// `GET /key/list`: hashes, or whole rows with `return_full_object=true`.
+/// `GET /key/list`: hashes, or whole rows with `return_full_object=true`; newest first, unless `sort_by` and `sort_order`
+/// say otherwise.
 pub(super) async fn list(state: web::Data<AdminState>, req: HttpRequest) -> Result<HttpResponse, AdminError> {
     AdminCaller::master(&state, &req)?;
     let mut query = Query::parse(req.query_string());
@@ -38,6 +39,7 @@ pub(super) async fn list(state: web::Data<AdminState>, req: HttpRequest) -> Resu
     for wider in ["include_team_keys", "include_created_by_keys"] {
         query.boolean(wider);
     }
+    let order = read_order(&mut query);
     let filter = KeyFilter {
         hash: query.text("key_hash").as_deref().map(hash_of),
         key_alias: query.text("key_alias"),
@@ -45,7 +47,7 @@ pub(super) async fn list(state: web::Data<AdminState>, req: HttpRequest) -> Resu
         user_id: query.text("user_id"),
     };
     query.finish()?;
-    let found = state.store.list_keys(filter, page, size).await?;
+    let found = state.store.list_keys_by(order, filter, page, size).await?;
     let keys: Vec<Value> = found
         .keys
         .iter()
@@ -65,6 +67,27 @@ pub(super) async fn list(state: web::Data<AdminState>, req: HttpRequest) -> Resu
         "current_page": page,
         "total_pages": found.total.div_ceil(u64::from(size)),
     })))
+}
+
+/// `sort_by` and `sort_order`; LiteLLM's fields, its orders and its defaults.
+fn read_order(query: &mut Query) -> KeyOrder {
+    let fields = "created_at, updated_at, key_alias, token, spend or max_budget";
+    let by = query.parsed("sort_by", fields, |name| match name {
+        "created_at" => Some(SortedBy::CreatedAt),
+        "updated_at" => Some(SortedBy::UpdatedAt),
+        "key_alias" => Some(SortedBy::KeyAlias),
+        "token" => Some(SortedBy::Hash),
+        "spend" => Some(SortedBy::Spend),
+        "max_budget" => Some(SortedBy::MaxBudget),
+        _ => None,
+    });
+    let ascending =
+        query.parsed("sort_order", "asc or desc", |order| match order.to_ascii_lowercase().as_str() {
+            "asc" => Some(true),
+            "desc" => Some(false),
+            _ => None,
+        });
+    KeyOrder { by: by.unwrap_or(SortedBy::CreatedAt), ascending: ascending.unwrap_or_default() }
 }
 
 /// `POST /key/update`: changes what is named. The key is named by itself, its hash, or (without `key`) its alias.
@@ -216,5 +239,5 @@ async fn set_blocked(
 }
 
 fn no_such_key() -> AdminError {
-    AdminError::NotFound("Key not found.".to_owned())
+    AdminError::no_such_key()
 }

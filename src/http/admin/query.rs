@@ -12,14 +12,14 @@ use super::error::{AdminError, FieldFault};
 const MAX_VALUE: usize = 2_048;
 
 /// A query being read.
-pub(super) struct Query {
+pub(in crate::http) struct Query {
     parameters: BTreeMap<String, String>,
     faults: Vec<FieldFault>,
 }
 
 impl Query {
     /// Reads a query string; empty values count as absent.
-    pub(super) fn parse(query: &str) -> Self {
+    pub(in crate::http) fn parse(query: &str) -> Self {
         let parameters = form_urlencoded::parse(query.as_bytes())
             .filter(|(_, value)| !value.is_empty())
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
@@ -28,7 +28,7 @@ impl Query {
     }
 
     /// A text.
-    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+    pub(in crate::http) fn text(&mut self, name: &str) -> Option<String> {
         let value = self.parameters.remove(name)?;
         if value.chars().any(char::is_control) {
             return self.fault(name, "value_error", "String should have no control characters", &Value::Null);
@@ -41,17 +41,22 @@ impl Query {
     }
 
     /// A whole number within these bounds.
-    pub(super) fn number(&mut self, name: &str, default: u32, most: u32) -> u32 {
-        let Some(text) = self.text(name) else { return default };
+    pub(in crate::http) fn number(&mut self, name: &str, default: u32, most: u32) -> u32 {
+        self.optional_number(name, most).unwrap_or(default)
+    }
+
+    /// A whole number within these bounds, if there is one.
+    pub(in crate::http) fn optional_number(&mut self, name: &str, most: u32) -> Option<u32> {
+        let text = self.text(name)?;
         let message = format!("Input should be a whole number from 1 to {most}");
         match text.parse() {
-            Ok(number) if (1..=most).contains(&number) => number,
-            _ => self.fault(name, "int_parsing", &message, &json!(text)).unwrap_or(default),
+            Ok(number) if (1..=most).contains(&number) => Some(number),
+            _ => self.fault(name, "int_parsing", &message, &json!(text)),
         }
     }
 
     /// `true` or `false`.
-    pub(super) fn boolean(&mut self, name: &str) -> Option<bool> {
+    pub(in crate::http) fn boolean(&mut self, name: &str) -> Option<bool> {
         let text = self.text(name)?;
         match text.to_ascii_lowercase().as_str() {
             "true" | "1" => Some(true),
@@ -61,7 +66,7 @@ impl Query {
     }
 
     /// What a function makes of a text.
-    pub(super) fn parsed<T>(
+    pub(in crate::http) fn parsed<T>(
         &mut self,
         name: &str,
         expected: &str,
@@ -73,7 +78,7 @@ impl Query {
     }
 
     /// Fails on faults and on parameters nobody took.
-    pub(super) fn finish(self) -> Result<(), AdminError> {
+    pub(in crate::http) fn finish(self) -> Result<(), AdminError> {
         if !self.faults.is_empty() {
             return Err(AdminError::Invalid(self.faults));
         }

@@ -15,7 +15,7 @@ use crate::store::keys::KeyDetails;
 use crate::store::limit_set::{LimitPatch, SpendReset};
 
 fn no_such_key() -> AdminError {
-    AdminError::NotFound("Key not found.".to_owned())
+    AdminError::no_such_key()
 }
 
 /// The key named by the path or by the body.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderMap;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::{App, web};
 use serde_json::{Value, json};
 
-use super::{AdminState, MAX_BODY, configure};
+use super::{AdminState, MAX_BODY, configure, not_served};
 use crate::auth::{Authenticator, KeyDirectory, Vault};
 use crate::config::{AuthConfig, BudgetsConfig, DatabaseConfig};
 use crate::domain::{EventId, KeyHash, NanoUsd, Secret, Service, UnixMicros};
@@ -53,7 +54,9 @@ impl Gateway {
     /// Sends a call as the holder of this key.
     async fn send(&self, key: &str, request: TestRequest) -> (StatusCode, Value) {
         let state = web::Data::new(self.state.clone());
-        let app = init_service(App::new().app_data(state).configure(configure)).await;
+        let app =
+            init_service(App::new().app_data(state).configure(configure).configure(not_served::configure))
+                .await;
         let request = if key.is_empty() {
             request
         } else {
@@ -73,6 +76,17 @@ impl Gateway {
         self.send(key, TestRequest::get().uri(path)).await
     }
 
+    /// The answer's headers, and its body as JSON.
+    async fn head_and_body(&self, path: &str) -> (HeaderMap, Value) {
+        let state = web::Data::new(self.state.clone());
+        let app = init_service(App::new().app_data(state).configure(configure)).await;
+        let request =
+            TestRequest::get().uri(path).insert_header(("authorization", format!("Bearer {MASTER}")));
+        let response = call_service(&app, request.to_request()).await;
+        let headers = response.headers().clone();
+        (headers, serde_json::from_slice(&read_body(response).await).unwrap())
+    }
+
     /// Makes a key and says which.
     async fn make(&self, body: Value) -> String {
         let (status, answer) = self.post("/key/generate", body).await;
@@ -81,38 +95,42 @@ impl Gateway {
     }
 
     async fn spend(&self, payer: Payer, nano: i64) -> SpendEvent {
-        let started_at = UnixMicros(1_768_478_400_000_000);
-        let id = EventId::at(started_at);
-        let begun = Begun {
-            id,
-            started_at,
-            payer,
-            team_id: None,
-            user_id: None,
-            end_user: None,
-            tags: vec!["blue".to_owned()],
-            session_id: None,
-            call_id: None,
-            service: Service::BedrockRuntime,
-            operation: "Converse".to_owned(),
-            requested_model: Some("claude".to_owned()),
-            deployment: "deployment".to_owned(),
-            model_id: Some("anthropic.claude".to_owned()),
-            region: "us-west-2".to_owned(),
-            estimate: None,
-        };
-        let mut ended = SpendEvent::interrupted(begun.clone()).ended;
-        ended.outcome = Outcome::Complete;
-        ended.status = 200;
-        ended.attempts = vec![Attempt { deployment: "deployment".to_owned(), status: 200 }];
-        ended.usage =
-            Some(Usage { input_tokens: 10, output_tokens: 5, cache_read_tokens: 3, ..Usage::default() });
-        ended.basis = CostBasis::Exact;
-        ended.cost = Some(NanoUsd(nano));
-        let event = SpendEvent { begun, ended: Ended { latency_us: 1_500_000, ..ended } };
+        let event = spent(UnixMicros(1_768_478_400_000_000), payer, nano);
         self.state.store.insert_spend(std::slice::from_ref(&event)).await.unwrap();
         event
     }
+}
+
+/// A request that began at this moment and cost so much.
+fn spent(started_at: UnixMicros, payer: Payer, nano: i64) -> SpendEvent {
+    let id = EventId::at(started_at);
+    let begun = Begun {
+        id,
+        started_at,
+        payer,
+        team_id: None,
+        user_id: None,
+        end_user: None,
+        tags: vec!["blue".to_owned()],
+        session_id: None,
+        call_id: None,
+        service: Service::BedrockRuntime,
+        operation: "Converse".to_owned(),
+        requested_model: Some("claude".to_owned()),
+        deployment: "deployment".to_owned(),
+        model_id: Some("anthropic.claude".to_owned()),
+        region: "us-west-2".to_owned(),
+        estimate: None,
+    };
+    let mut ended = SpendEvent::interrupted(begun.clone()).ended;
+    ended.outcome = Outcome::Complete;
+    ended.status = 200;
+    ended.attempts = vec![Attempt { deployment: "deployment".to_owned(), status: 200 }];
+    ended.usage =
+        Some(Usage { input_tokens: 10, output_tokens: 5, cache_read_tokens: 3, ..Usage::default() });
+    ended.basis = CostBasis::Exact;
+    ended.cost = Some(NanoUsd(nano));
+    SpendEvent { begun, ended: Ended { latency_us: 1_500_000, ..ended } }
 }
 
 #[tokio::test]
@@ -340,6 +358,8 @@ async fn spend_is_shown_from_the_database() {
         ("?start_date=2026-01-15&end_date=2026-01-15&summarize=false".to_owned(), 2),
         ("?start_date=2026-01-16".to_owned(), 0),
         ("?page_size=1".to_owned(), 1),
+        ("?start_date=2026-01-15&end_date=2026-01-16&page=1".to_owned(), 2),
+        ("?summarize=true".to_owned(), 2),
     ];
     for (query, expected) in cases {
         let (status, logs) = gateway.get(MASTER, &format!("/spend/logs{query}")).await;
@@ -354,4 +374,196 @@ async fn spend_is_shown_from_the_database() {
     }
     logs[0]["metadata"]["event_id"] = json!("[id]");
     insta::assert_json_snapshot!("spend_log", logs[0]);
+}
+
+#[tokio::test]
+async fn two_dates_sum_up_days_as_litellm_does() {
+    let gateway = Gateway::new().await;
+    let key = gateway.make(json!({})).await;
+    let hash = KeyHash::of(&key);
+    assert_eq!(
+        gateway.get(MASTER, "/spend/logs?start_date=2026-01-01&end_date=2026-01-31").await.1,
+        json!([])
+    );
+    gateway.spend(Payer::Key(hash), 1_500_000_000).await;
+    gateway.spend(Payer::Master, 500_000_000).await;
+    let later = UnixMicros(1_768_478_400_000_000 + 40 * 86_400_000_000);
+    let later = spent(later, Payer::Master, 1);
+    gateway.state.store.insert_spend(&[later]).await.unwrap();
+    let day = |cost: f64, payers: Value| {
+        let mut day = json!({"startTime": "2026-01-15", "spend": cost,
+            "users": {"": cost}, "models": {"anthropic.claude": cost}});
+        day.as_object_mut().unwrap().extend(payers.as_object().unwrap().clone());
+        day
+    };
+    let empty = |date: &str| json!({"startTime": date, "spend": 0.0, "users": {}, "models": {}});
+    let of_all = day(2.0, json!({ hash.to_string(): 1.5, Payer::MASTER: 0.5 }));
+    let of_key = day(1.5, json!({ hash.to_string(): 1.5 }));
+    let both = "start_date=2026-01-01&end_date=2026-01-15";
+    let cases = [
+        (both.to_owned(), json!([of_all])),
+        (format!("{both}&summarize=true"), json!([of_all])),
+        (format!("{both}&api_key={key}"), json!([of_key])),
+        (format!("{both}&api_key={hash}&user_id=nobody"), json!([])),
+        (
+            "start_date=2026-01-15&end_date=2026-01-17".to_owned(),
+            json!([of_all, empty("2026-01-16"), empty("2026-01-17")]),
+        ),
+        ("start_date=2026-01-15T11:59:00Z&end_date=2026-01-15T12:01:00Z".to_owned(), json!([of_all])),
+        ("start_date=2026-01-15T11:59:00Z&end_date=2026-01-15T12:00:00Z".to_owned(), json!([])),
+        ("start_date=2026-01-16&end_date=2026-01-31".to_owned(), json!([])),
+        ("start_date=2026-02-01&end_date=2026-01-01".to_owned(), json!([])),
+    ];
+    for (query, expected) in cases {
+        let (status, days) = gateway.get(MASTER, &format!("/spend/logs?{query}")).await;
+        assert_eq!((status, &days), (StatusCode::OK, &expected), "{query}");
+    }
+    // A key sees what it spent, whatever it asks for; two months are read in more than one go.
+    let (_, own) = gateway.get(&key, &format!("/spend/logs?{both}")).await;
+    assert_eq!(own, json!([of_key]));
+    let (_, days) = gateway.get(MASTER, "/spend/logs?start_date=1970-01-01&end_date=9999-12-31").await;
+    let days = days.as_array().unwrap();
+    assert_eq!((&days[0], &days[1]["startTime"], days.len()), (&of_all, &json!("2026-02-24"), 2 + 366));
+    assert_eq!(days[1]["spend"], json!(1e-9));
+    let (status, answer) = gateway.get(MASTER, &format!("/spend/logs?{both}&summarize=true&page=1")).await;
+    assert_eq!((status.as_u16(), &answer["error"]["param"]), (400, &json!("page")));
+}
+
+#[tokio::test]
+async fn all_requests_are_listed_unless_a_page_is_asked_for() {
+    let gateway = Gateway::new().await;
+    let begun = |number: i64| UnixMicros(1_768_478_400_000_000 + number * 1_000_000);
+    let all: Vec<SpendEvent> = (0..1_203).map(|number| spent(begun(number), Payer::Master, number)).collect();
+    gateway.state.store.insert_spend(&all).await.unwrap();
+    let spend = |rows: &Value| -> Vec<i64> {
+        let rows = rows.as_array().unwrap().iter();
+        rows.map(|row| row["metadata"]["cost_nano_usd"].as_i64().unwrap()).collect()
+    };
+    for query in [
+        "",
+        "?start_date=2026-01-15&end_date=2026-01-15&summarize=false",
+        "?api_key=litellm_proxy_master_key",
+    ] {
+        let (status, rows) = gateway.get(MASTER, &format!("/spend/logs{query}")).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(spend(&rows), (0..1_203).rev().collect::<Vec<_>>(), "{query}");
+    }
+    for (query, costs, more, next) in [
+        ("page_size=1000", (203..1_203).rev().collect::<Vec<_>>(), "true", Some("2")),
+        ("page=2&page_size=1000", (0..203).rev().collect(), "false", None),
+        ("page=3", (903..1_003).rev().collect(), "true", Some("4")),
+        ("page=14", Vec::new(), "false", None),
+    ] {
+        let (headers, rows) = gateway.head_and_body(&format!("/spend/logs?{query}")).await;
+        assert_eq!(spend(&rows), costs, "{query}");
+        assert_eq!(headers.get("x-has-more").unwrap(), more, "{query}");
+        assert_eq!(headers.get("x-next-page").map(|next| next.to_str().unwrap()), next, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn sums_and_lists_hold_everything_or_say_that_they_do_not() {
+    let gateway = Gateway::new().await;
+    let mut all = Vec::new();
+    for number in 0..130_i64 {
+        let hash = KeyHash::of(&format!("sk-{number}"));
+        let mut event = spent(UnixMicros(1_768_478_400_000_000 + number), Payer::Key(hash), 1);
+        event.begun.user_id = Some(format!("user {number}"));
+        event.begun.tags = vec![format!("tag {number}")];
+        event.begun.model_id = Some(format!("model {number}"));
+        (event.ended.basis, event.ended.cost) = (CostBasis::Unpriced, None);
+        all.push(event);
+    }
+    gateway.state.store.insert_spend(&all).await.unwrap();
+    let month = "start_date=2026-01-01&end_date=2026-01-31";
+    for (path, size) in [
+        ("/spend/keys?", "limit"),
+        ("/spend/users?", "limit"),
+        ("/spend/tags?", "limit"),
+        ("/spend/unpriced?", "page_size"),
+        (&format!("/global/spend/keys?{month}&"), "limit"),
+        (&format!("/global/spend/models?{month}&"), "limit"),
+    ] {
+        if !path.starts_with("/global/spend/models") {
+            let (headers, rows) = gateway.head_and_body(path).await;
+            assert_eq!(rows.as_array().unwrap().len(), 130, "{path}");
+            assert_eq!(headers.get("x-has-more").unwrap(), "false", "{path}");
+        }
+        for (count, more) in [(129, "true"), (130, "false"), (1_000, "false")] {
+            let (headers, rows) = gateway.head_and_body(&format!("{path}{size}={count}")).await;
+            assert_eq!(rows.as_array().unwrap().len(), count.min(130), "{path} {count}");
+            assert_eq!(headers.get("x-has-more").unwrap(), more, "{path} {count}");
+        }
+    }
+    gateway.post("/team/new", json!({"team_id": "many"})).await;
+    for _ in 0..130 {
+        gateway.make(json!({"team_id": "many"})).await;
+    }
+    let (_, info) = gateway.get(MASTER, "/team/info?team_id=many").await;
+    assert_eq!(
+        (info["keys"].as_array().unwrap().len(), &info["team_info"]["team_id"]),
+        (130, &json!("many"))
+    );
+}
+
+#[tokio::test]
+async fn what_litellm_sums_up_for_everybody_is_summed_up_alike() {
+    let gateway = Gateway::new().await;
+    gateway.post("/team/new", json!({"team_id": "t", "team_alias": "the team"})).await;
+    let key = gateway.make(json!({"key_alias": "mine"})).await;
+    let now = UnixMicros::now();
+    let mut first = spent(now, Payer::Key(KeyHash::of(&key)), 2_000_000_000);
+    first.begun.team_id = Some("t".to_owned());
+    let second = spent(now, Payer::Master, 1_000_000_000);
+    let mut no_model = spent(now, Payer::Master, 500_000_000);
+    no_model.begun.model_id = None;
+    // Longer ago than LiteLLM looks.
+    let old = spent(UnixMicros(now.0 - 40 * 86_400_000_000), Payer::Master, 7);
+    gateway.state.store.insert_spend(&[first, second, no_model, old]).await.unwrap();
+    let get = async |path: &str| gateway.get(MASTER, path).await.1;
+    let name = format!("sk-...{}", &key[key.len() - 4..]);
+    let keys = json!([
+        {"api_key": KeyHash::of(&key).to_string(), "key_alias": "mine", "key_name": name, "total_spend": 2.0},
+        {"api_key": Payer::MASTER, "key_alias": null, "key_name": null, "total_spend": 1.5},
+    ]);
+    assert_eq!(get("/global/spend/keys").await, keys);
+    assert_eq!(get("/global/spend/models").await, json!([{"model": "anthropic.claude", "total_spend": 3.0}]));
+    let days = get("/global/spend/logs").await;
+    let today = days[0]["date"].clone();
+    assert_eq!(days, json!([{"date": today, "spend": 3.5}]));
+    let of_key = get(&format!("/global/spend/logs?api_key={key}")).await;
+    assert_eq!(of_key, json!([{"date": today, "spend": 2.0, "api_key": KeyHash::of(&key).to_string()}]));
+    let teams = get("/global/spend/teams").await;
+    let totals = json!([
+        {"team_id": "the team", "total_spend": 2.0}, {"team_id": "Unassigned", "total_spend": 1.5},
+    ]);
+    assert_eq!(teams["daily_spend"], json!([{"date": today, "the team": 2.0, "Unassigned": 1.5}]));
+    assert_eq!(
+        (&teams["teams"], &teams["total_spend_per_team"]),
+        (&json!(["Unassigned", "the team"]), &totals)
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_named_by_its_own_field() {
+    let gateway = Gateway::new().await;
+    let cases = [
+        ("/team/delete", json!({"team_ids": ["none"]}), "team_ids"),
+        ("/team/update", json!({"team_id": "none"}), "team_id"),
+        ("/team/block", json!({"team_id": "none"}), "team_id"),
+        ("/customer/update", json!({"user_id": "none"}), "user_id"),
+        ("/budget/delete", json!({"id": "none"}), "id"),
+        ("/key/regenerate", json!({"key": "sk-none-0123456789012"}), "key"),
+        ("/key/aws_credentials/delete", json!({"aws_access_key_id": "AKIANONE"}), "aws_access_key_id"),
+    ];
+    for (path, body, param) in cases {
+        let (status, answer) = gateway.post(path, body).await;
+        assert_eq!((status.as_u16(), &answer["error"]["param"]), (404, &json!(param)), "{path} {answer}");
+    }
+    for (path, param) in
+        [("/team/info?team_id=none", "team_id"), ("/customer/info?end_user_id=none", "end_user_id")]
+    {
+        let (status, answer) = gateway.get(MASTER, path).await;
+        assert_eq!((status.as_u16(), &answer["error"]["param"]), (404, &json!(param)), "{path}");
+    }
 }

@@ -39,6 +39,22 @@ pub struct SpendFilter {
     pub until: Option<UnixMicros>,
 }
 
+/// Where a page of events begins.
+#[derive(Clone, Copy, Debug)]
+enum PageStart {
+    /// Behind so many.
+    Skipping(i64),
+    /// Behind this one.
+    After(EventPlace),
+}
+
+/// An event's place among all, newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventPlace {
+    started_at: i64,
+    id: StoredEventId,
+}
+
 /// Whole days, UTC, as days since the epoch; both ends belong to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Days {
@@ -55,6 +71,15 @@ pub struct SpendLogPage {
     pub events: Vec<SpendRow>,
     /// Whether older ones follow.
     pub more: bool,
+}
+
+impl SpendLogPage {
+    /// Where the next page begins, if there is one.
+    #[must_use]
+    pub fn next(&self) -> Option<EventPlace> {
+        let last = self.events.last().filter(|_| self.more)?;
+        Some(EventPlace { started_at: last.started_at, id: last.id })
+    }
 }
 
 /// Sums.
@@ -80,8 +105,34 @@ impl Store {
         page: u32,
         size: u32,
     ) -> Result<SpendLogPage, StoreError> {
-        let size = i64::from(size.clamp(1, MAX_PAGE_SIZE));
-        let offset = i64::from(page.saturating_sub(1)).saturating_mul(size);
+        let size = size.clamp(1, MAX_PAGE_SIZE);
+        let offset = i64::from(page.saturating_sub(1)).saturating_mul(i64::from(size));
+        self.page_of_events(filter, PageStart::Skipping(offset), size).await
+    }
+
+    /// The page of events that follows a place, or the first. Neither what is read again nor what is written meanwhile
+    /// moves the next page, and no page takes longer for those before it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database.
+    pub async fn spend_logs_after(
+        &self,
+        filter: SpendFilter,
+        after: Option<EventPlace>,
+        size: u32,
+    ) -> Result<SpendLogPage, StoreError> {
+        let start = after.map_or(PageStart::Skipping(0), PageStart::After);
+        self.page_of_events(filter, start, size.clamp(1, MAX_PAGE_SIZE)).await
+    }
+
+    async fn page_of_events(
+        &self,
+        filter: SpendFilter,
+        start: PageStart,
+        size: u32,
+    ) -> Result<SpendLogPage, StoreError> {
+        let size = i64::from(size);
         on_reader!(self, |conn| {
             let mut query = spend_events::table.into_boxed();
             // By an index of whose they are, or by that of ids.
@@ -108,6 +159,16 @@ impl Store {
             if let Some(until) = filter.until {
                 query = query.filter(spend_events::started_at.lt(until.0));
             }
+            let mut offset = 0;
+            match start {
+                PageStart::Skipping(count) => offset = count,
+                PageStart::After(place) if is_of_somebody => {
+                    let earlier = spend_events::started_at.lt(place.started_at);
+                    query = query.filter(spend_events::started_at.le(place.started_at));
+                    query = query.filter(earlier.or(spend_events::id.lt(place.id)));
+                }
+                PageStart::After(place) => query = query.filter(spend_events::id.lt(place.id)),
+            }
             if is_of_somebody {
                 query = query.order((spend_events::started_at.desc(), spend_events::id.desc()));
             } else {
@@ -131,7 +192,7 @@ impl Store {
         })
     }
 
-    /// The names of a scope that spent most, with their sums over these days.
+    /// The names of a scope that spent most, with their sums over these days; at most so many.
     ///
     /// # Errors
     ///
@@ -143,7 +204,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<(String, SpendSum)>, StoreError> {
         use spend_rollups::dsl;
-        let limit = i64::from(limit.clamp(1, MAX_PAGE_SIZE));
+        let limit = i64::from(limit);
         on_reader!(self, |conn| {
             let rows = spend_rollups::table
                 .filter(dsl::scope.eq(scope.as_str()))

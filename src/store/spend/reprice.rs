@@ -3,7 +3,6 @@
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl};
 
-use super::logs::MAX_PAGE_SIZE;
 use super::rollup::rollup_keys_of;
 use super::row::SpendRow;
 use crate::domain::NanoUsd;
@@ -15,7 +14,7 @@ use crate::store::schema::{spend_events, spend_rollups};
 use crate::store::{Store, on_reader, on_writer};
 
 impl Store {
-    /// Events that used something nobody knew the price of, in the order of their ids, after one of them.
+    /// Events that used something nobody knew the price of, in the order of their ids, after one of them; at most so many.
     ///
     /// # Errors
     ///
@@ -31,7 +30,7 @@ impl Store {
             if let Some(after) = after {
                 query = query.filter(spend_events::id.gt(after));
             }
-            let limit = i64::from(size.clamp(1, MAX_PAGE_SIZE));
+            let limit = i64::from(size);
             let query = query.order(spend_events::id).limit(limit).select(SpendRow::as_select());
             Ok(query.load::<SpendRow>(conn).await?)
         })

@@ -5,7 +5,7 @@ use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl as _;
 
 use super::id_range;
-use super::logs::{MAX_PAGE_SIZE, SpendSum};
+use super::logs::SpendSum;
 use crate::domain::{NanoUsd, UnixMicros};
 use crate::store::columns::StoredEventId;
 use crate::store::error::StoreError;
@@ -30,7 +30,15 @@ struct TagRow {
 }
 
 impl Store {
-    /// The tags that spent most, of requests that began in this time. The longer it is, the more events are read.
+    /// An event id as it stands in the text of a query.
+    pub(super) fn literal(&self, id: StoredEventId) -> String {
+        match self.backend {
+            Backend::Postgres(_) => format!("'{}'::uuid", id.0),
+            Backend::Sqlite(_) => format!("x'{}'", id.0.0.simple()),
+        }
+    }
+
+    /// The tags that spent most, at most so many, of requests that began in this time. The longer it is, the more events are read.
     ///
     /// # Errors
     ///
@@ -45,14 +53,10 @@ impl Store {
             Backend::Postgres(_) => TAGGED_IN_POSTGRES,
             Backend::Sqlite(_) => TAGGED_IN_SQLITE,
         };
-        let id = |id: StoredEventId| match self.backend {
-            Backend::Postgres(_) => format!("'{}'::uuid", id.0),
-            Backend::Sqlite(_) => format!("x'{}'", id.0.0.simple()),
-        };
+        let id = |id: StoredEventId| self.literal(id);
         let moments = (from.unwrap_or(UnixMicros(i64::MIN)), until.unwrap_or(UnixMicros(i64::MAX)));
         let (first_id, end_of_ids) = (id(id_range::from(moments.0)), id(id_range::until(moments.1)));
         let (from, until) = (moments.0.0, moments.1.0);
-        let limit = limit.clamp(1, MAX_PAGE_SIZE);
         // Nothing but numbers and ids made from them is put into the text.
         let query = format!(
             "SELECT tag, count(*) AS requests,

@@ -9,6 +9,7 @@ use super::super::fields::Fields;
 use super::super::{AdminState, read_body};
 use super::{Answer, create, delete, list, not_found, read_ids, require, row, update};
 use crate::domain::NanoUsd;
+use crate::http::get_or_head;
 use crate::store::HolderKind;
 
 const BUDGET: HolderKind = HolderKind::Budget;
@@ -19,7 +20,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .route("/budget/update", web::post().to(change))
         .route("/budget/delete", web::post().to(remove))
         .route("/budget/info", web::post().to(info))
-        .route("/budget/list", web::get().to(all));
+        .route("/budget/list", get_or_head().to(all));
 }
 
 /// `POST /budget/new`.
@@ -41,7 +42,7 @@ async fn remove(state: web::Data<AdminState>, req: HttpRequest, payload: web::Pa
     require(&mut fields, "id", id.as_ref());
     fields.finish()?;
     let id = id.unwrap_or_default();
-    let record = state.limits.holders.find(BUDGET, &id).ok_or_else(|| not_found(BUDGET, &id))?;
+    let record = state.limits.holders.find(BUDGET, &id).ok_or_else(|| not_found(BUDGET, &id, "id"))?;
     if state.store.budget_is_used(id.clone()).await? {
         let message = format!("the budget {id:?} is in use; give its keys and customers another one first");
         return Err(AdminError::bad(message, "id"));
@@ -61,5 +62,5 @@ async fn info(state: web::Data<AdminState>, req: HttpRequest, payload: web::Payl
 
 /// `GET /budget/list`.
 async fn all(state: web::Data<AdminState>, req: HttpRequest) -> Answer {
-    list(&state, &req, BUDGET).await
+    list(state, req, BUDGET).await
 }

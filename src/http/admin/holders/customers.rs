@@ -8,6 +8,7 @@ use super::super::AdminState;
 use super::super::caller::AdminCaller;
 use super::{Answer, create, delete, found, list, read_ids, row, spend_of, update};
 use crate::domain::NanoUsd;
+use crate::http::get_or_head;
 use crate::store::holders::HolderPatch;
 use crate::store::{HolderKind, HolderRecord};
 
@@ -21,8 +22,8 @@ pub(super) fn configure(config: &mut ServiceConfig) {
             .route(&format!("{base}/delete"), web::post().to(remove))
             .route(&format!("{base}/block"), web::post().to(block))
             .route(&format!("{base}/unblock"), web::post().to(unblock))
-            .route(&format!("{base}/info"), web::get().to(info))
-            .route(&format!("{base}/list"), web::get().to(all));
+            .route(&format!("{base}/info"), get_or_head().to(info))
+            .route(&format!("{base}/list"), get_or_head().to(all));
     }
 }
 
@@ -92,5 +93,5 @@ async fn info(state: web::Data<AdminState>, req: HttpRequest) -> Answer {
 
 /// `GET /customer/list`.
 async fn all(state: web::Data<AdminState>, req: HttpRequest) -> Answer {
-    list(&state, &req, CUSTOMER).await
+    list(state, req, CUSTOMER).await
 }

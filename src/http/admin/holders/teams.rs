@@ -2,14 +2,16 @@
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::super::caller::AdminCaller;
 use super::super::fields::Fields;
+use super::super::listing::{self, Frame};
 use super::super::{AdminState, read_body, show};
 use super::{
     Answer, change_one, create, delete, found, list, not_found, read_ids, require, row, spend_of, update,
 };
+use crate::http::get_or_head;
 use crate::store::holders::HolderPatch;
 use crate::store::keys::MAX_PAGE_SIZE;
 use crate::store::{HolderKind, KeyFilter};
@@ -23,8 +25,8 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .route("/team/delete", web::post().to(remove))
         .route("/team/block", web::post().to(block))
         .route("/team/unblock", web::post().to(unblock))
-        .route("/team/info", web::get().to(info))
-        .route("/team/list", web::get().to(all));
+        .route("/team/info", get_or_head().to(info))
+        .route("/team/list", get_or_head().to(all));
 }
 
 /// `POST /team/new`.
@@ -44,7 +46,7 @@ async fn remove(state: web::Data<AdminState>, req: HttpRequest, payload: web::Pa
     let change = AdminCaller::master(&state, &req)?;
     let ids = read_ids(payload, "team_ids").await?;
     if let Some(missing) = ids.iter().find(|id| state.limits.holders.find(TEAM, id).is_none()) {
-        return Err(not_found(TEAM, missing));
+        return Err(not_found(TEAM, missing, "team_ids"));
     }
     for id in &ids {
         loop {
@@ -83,26 +85,32 @@ async fn set_blocked(state: &AdminState, req: &HttpRequest, payload: web::Payloa
     Ok(HttpResponse::Ok().json(row(&record, spend, state.limits.zone())))
 }
 
-/// `GET /team/info?team_id=`: the team and its keys (the newest 100).
+/// `GET /team/info?team_id=`: the team and all its keys.
 async fn info(state: web::Data<AdminState>, req: HttpRequest) -> Answer {
     let record = found(&state, &req, TEAM, "team_id")?;
     let spend = spend_of(&state, std::slice::from_ref(&record)).await?;
-    let filter = KeyFilter { team_id: Some(record.id.clone()), ..KeyFilter::default() };
-    let page = state.store.list_keys(filter, 1, MAX_PAGE_SIZE).await?;
-    let keys = page.keys.iter().map(|details| {
-        let mut row = show::key_row(details, state.limits.zone());
-        row.insert("token".to_owned(), details.record.hash.to_string().into());
-        row
-    });
-    Ok(HttpResponse::Ok().json(json!({
-        "team_id": record.id,
-        "team_info": row(&record, spend.first().copied().unwrap_or_default(), state.limits.zone()),
-        "keys": keys.collect::<Vec<_>>(),
-        "team_memberships": [],
-    })))
+    let shown = row(&record, spend.first().copied().unwrap_or_default(), state.limits.zone());
+    let mut team = Map::new();
+    team.insert("team_id".to_owned(), json!(record.id));
+    team.insert("team_info".to_owned(), shown.into());
+    team.insert("team_memberships".to_owned(), json!([]));
+    let filter = KeyFilter { team_id: Some(record.id), ..KeyFilter::default() };
+    let read = move |after| {
+        let (state, filter) = (state.clone(), filter.clone());
+        async move {
+            let (keys, next) = state.store.keys_after(filter, after).await?;
+            let rows = keys.iter().map(|details| {
+                let mut row = show::key_row(details, state.limits.zone());
+                row.insert("token".to_owned(), details.record.hash.to_string().into());
+                row.into()
+            });
+            Ok((rows.collect(), next))
+        }
+    };
+    listing::all(Frame::member(&team, "keys"), read).await
 }
 
 /// `GET /team/list`.
 async fn all(state: web::Data<AdminState>, req: HttpRequest) -> Answer {
-    list(&state, &req, TEAM).await
+    list(state, req, TEAM).await
 }
