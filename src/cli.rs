@@ -273,7 +273,8 @@ async fn import(
     from: Secret,
     options: import_litellm::ImportOptions,
 ) -> anyhow::Result<ExitCode> {
-    let passing = (options.only_show && place_of(&config)?.is_missing()).then(|| TemporaryDirectory::new("import"));
+    let passing =
+        (options.only_show && place_of(&config)?.is_missing()).then(|| TemporaryDirectory::new("import"));
     if let Some(TemporaryDirectory(path)) = &passing {
         config.server.data_dir.clone_from(path);
     }
