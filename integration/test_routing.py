@@ -150,6 +150,32 @@ def test_a_deployment_whose_credentials_aws_refuses_is_left_alone_for_a_while(st
     assert models_of(upstream.all()).count("nova-lite") <= 3
 
 
+def test_what_a_client_may_not_do_does_not_take_the_deployment_from_others(spawn_gateway, simulator):
+    config = model_list(
+        deployment("ordered", FIRST, order=1),
+        deployment("ordered", SECOND, order=2),
+        router_settings={"num_retries": 2, "allowed_fails": 0, "cooldown_time": 60},
+    )
+    with spawn_gateway(config=config) as running:
+        key = running.generate_key()
+        with simulator.faults(fault("access-denied", model="nova-lite")), simulator.recording() as upstream:
+            assert converse(running, key, "ordered").status == 200
+        assert models_of(upstream.all()) == ["nova-lite", "nova-micro"]
+        with simulator.recording() as upstream:
+            assert converse(running, key, "ordered").status == 200
+        assert models_of(upstream.all()) == ["nova-lite"]
+
+
+def test_an_estimate_is_that_of_the_dearest_deployment_that_was_tried(gateway, key, simulator):
+    """An answer that breaks off before its usage, from a fallback that costs more than what was tried first."""
+    with simulator.faults(fault("access-denied", model="nova-lite"), fault("short-body", model="nova-pro")):
+        broken = [curl_json(f"{gateway.base}/model/{name}/converse", key, CONVERSE) for name in ("backup", "lonely")]
+    events = [gateway.event(answer.headers["x-litellm-call-id"]) for answer in broken]
+    assert [event["metadata"]["cost_basis"] for event in events] == ["estimated", "estimated"]
+    assert events[0]["spend"] == events[1]["spend"] > 0
+    assert attempts(events[1]) == [403, 200]
+
+
 def test_that_aws_refuses_the_gateways_credentials_is_told_to_the_administrator_alone(stale, simulator):
     answer = converse(stale, stale.generate_key(), "stale")
     assert answer.status == 500

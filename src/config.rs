@@ -175,7 +175,7 @@ fn judge(
     let json_logs =
         litellm.get("json_logs", ctx).unwrap_or(false) | ctx.variable("JSON_LOGS").unwrap_or(false);
     let mut own = top.section("bedgate_settings", ctx);
-    let server = ServerConfig::read(own.section("server", ctx), ctx);
+    let server = ServerConfig::read(own.section("server", ctx), general.master_key.is_none(), ctx);
     let of_general = (general.user_header_name, general.global_max_parallel);
     let budgets = BudgetsConfig::read(own.section("budgets", ctx), &mut litellm, of_general, ctx);
     let key_policy = KeyPolicy::read(&mut litellm, ctx);

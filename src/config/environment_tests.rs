@@ -24,16 +24,20 @@ fn a_link_to_a_service_is_no_port_and_is_noted() {
 }
 
 #[test]
-fn litellms_host_and_port_count_after_bedgates_own_and_before_the_file() {
+fn litellms_host_and_port_count_where_nothing_else_says_it_and_open_nothing() {
     let file = "bedgate_settings: {server: {host: f, port: 1}}";
+    let with_key = "general_settings: {master_key: sk-1234}";
     let (litellms, own) = ([("HOST", "l"), ("PORT", "2")], [("BEDGATE_HOST", "b"), ("BEDGATE_PORT", "3")]);
     let listens = |yaml: &str, variables: Variables<'_>| {
         let server = read(yaml, variables).unwrap().server;
         (server.host.unwrap_or_default(), server.port)
     };
     assert_eq!(listens(file, &[]), ("f".to_owned(), 1));
-    assert_eq!(listens(file, &litellms), ("l".to_owned(), 2));
+    assert_eq!(listens(file, &litellms), ("f".to_owned(), 1));
     assert_eq!(listens(file, &[litellms, own].concat()), ("b".to_owned(), 3));
+    assert_eq!(listens(with_key, &litellms), ("l".to_owned(), 2));
+    assert_eq!(listens("", &litellms), (String::new(), 2));
+    assert_eq!(listens("", &own), ("b".to_owned(), 3));
 }
 
 #[test]

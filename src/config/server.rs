@@ -64,7 +64,8 @@ impl Default for ServerConfig {
 /// Worker threads at the most.
 const MAX_WORKERS: u16 = 1024;
 
-/// Variables that say where to listen, bedgate's own first, then LiteLLM's.
+/// Variables that say where to listen: bedgate's own, and LiteLLM's, whose names other programs use for other things, so
+/// that they count only where nothing else says it.
 const HOST_VARIABLES: [&str; 2] = ["BEDGATE_HOST", "HOST"];
 const PORT_VARIABLES: [&str; 2] = ["BEDGATE_PORT", "PORT"];
 
@@ -76,7 +77,8 @@ impl ServerConfig {
         if self.workers > 0 { self.workers } else { cores() }
     }
 
-    pub(super) fn read(mut section: Section<'_>, ctx: &mut Context) -> Self {
+    /// `is_open`: whoever reaches the port may call.
+    pub(super) fn read(mut section: Section<'_>, is_open: bool, ctx: &mut Context) -> Self {
         let default = Self::default();
         let host = section.get("host", ctx);
         let port = section.get("port", ctx);
@@ -93,9 +95,11 @@ impl ServerConfig {
         let http2 = Http2Config::read(section.section("http2", ctx), ctx);
         let place = section.place.key("tls_port");
         section.refuse_rest(ctx);
-        let host = HOST_VARIABLES.into_iter().find_map(|name| ctx.variable(name)).or(host);
-        let named = PORT_VARIABLES.into_iter().find_map(|name| service_link::port(name, ctx));
-        let port = named.or(port).unwrap_or(default.port);
+        let [own_host, other_host] = HOST_VARIABLES.map(|name| ctx.variable(name));
+        // Nobody opens an account of AWS to the network by a name that means something else elsewhere.
+        let host = own_host.or(host).or(other_host.filter(|_| !is_open));
+        let [own_port, other_port] = PORT_VARIABLES.map(|name| service_link::port(name, ctx));
+        let port = own_port.or(port).or(other_port).unwrap_or(default.port);
         if port != 0 && tls.as_ref().is_some_and(|tls| tls.port == Some(port)) {
             let problem = "is the plain port, too; leave it out to speak nothing but TLS";
             ctx.fault(&place, problem);

@@ -126,6 +126,8 @@ pub struct Opening<'a> {
 pub struct Account {
     parts: Rc<AccountParts>,
     begun: Begun,
+    /// That of the dearest deployment that was tried.
+    estimate: Option<NanoUsd>,
     request: Rc<RequestFacts>,
     operation: &'static Operation,
     /// Where requests are logged.
@@ -187,6 +189,7 @@ impl Account {
         let logged = (parts.access_log != AccessLog::Off).then(asked);
         Ok(Box::new(Self {
             parts,
+            estimate: begun.estimate,
             begun,
             request,
             operation,
@@ -210,6 +213,11 @@ impl Account {
     /// What is reserved for the request.
     pub fn admission(&mut self) -> &mut Admission {
         &mut self.admission
+    }
+
+    /// Another deployment is to be tried, at which the request is taken to cost this.
+    pub fn could_cost(&mut self, estimate: Option<NanoUsd>) {
+        self.estimate = self.estimate.max(estimate);
     }
 
     /// A try is about to be sent: until its head is there, AWS may be at work on it.

@@ -6,7 +6,7 @@ use super::AdminState;
 use super::error::AdminError;
 use super::query::Query;
 use crate::auth::Caller;
-use crate::domain::{KeyHash, UnixMicros};
+use crate::domain::{KeyHash, UnixMicros, mask_keys};
 use crate::event::Payer;
 use crate::store::KeyRecord;
 use crate::store::keys::Change;
@@ -35,7 +35,7 @@ impl AdminCaller {
             Self::Master => Ok(Change { actor: Payer::MASTER.to_owned(), at: UnixMicros::now() }),
             Self::Key(_) => Err(AdminError::Forbidden(format!(
                 "only the master key may call {}; a virtual key may read /key/info and /spend/logs about itself",
-                req.path()
+                mask_keys(req.path())
             ))),
         }
     }

@@ -81,6 +81,12 @@ pub(super) fn may_succeed_elsewhere(answer: &Answer) -> bool {
     is_retryable(answer.status().as_u16(), error_type(answer))
 }
 
+/// Whether the identity of the deployment may not do what was asked. That says nothing of what others ask of it: a client
+/// that asks for what nobody may do must not have the deployment cool down.
+pub(super) fn is_forbidden(answer: &Answer) -> bool {
+    error_type(answer) == ACCESS_DENIED
+}
+
 fn is_retryable(status: u16, error_type: &str) -> bool {
     matches!((status, error_type), (429 | 500 | 503 | 504, _) | (403, ACCESS_DENIED))
 }
@@ -95,15 +101,31 @@ fn are_refused(status: u16, error_type: &str) -> bool {
     matches!(status, 400 | 401 | 403) && CREDENTIALS_REFUSED.contains(&error_type)
 }
 
-/// The error type that AWS gives with its errors (`Name`, or `Name:http://…`), or nothing.
+/// The error type that AWS gives with its errors, or nothing.
 fn error_type(answer: &Answer) -> &str {
     let header = answer.headers().get("x-amzn-errortype").and_then(|value| value.to_str().ok());
-    header.and_then(|text| text.split(':').next()).unwrap_or_default()
+    header.map(name_of_error).unwrap_or_default()
+}
+
+/// `Name`, `Name:http://…`, `namespace#Name`, or all of it.
+/// <https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html#operation-error-serialization>
+fn name_of_error(text: &str) -> &str {
+    let name = text.split(':').next().unwrap_or_default();
+    name.rsplit('#').next().unwrap_or_default().trim()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_named_in_four_forms() {
+        for text in
+            ["FooError", "FooError:http://x.com/y#z/", "aws.protocol#FooError", "a.b#FooError:http://x/"]
+        {
+            assert_eq!(name_of_error(text), "FooError", "{text}");
+        }
+    }
 
     #[test]
     fn what_another_deployment_may_do_better_is_told_from_what_is_the_clients() {

@@ -7,7 +7,7 @@ use actix_http::header::{self, HeaderValue};
 use super::Admitted;
 use super::answer::named_in_connection;
 use super::body::Sent;
-use super::failure::{TryFailure, may_succeed_elsewhere, refused_credentials, stopping};
+use super::failure::{TryFailure, is_forbidden, may_succeed_elsewhere, refused_credentials, stopping};
 use crate::domain::{NanoUsd, UnixMicros};
 use crate::error::GatewayError;
 use crate::event::Begun;
@@ -66,7 +66,11 @@ pub(super) async fn to_aws(
         }
         match attempt.try_at(&route).await {
             Ok(answer) if may_succeed_elsewhere(&answer) => {
-                attempt.failed(&route);
+                if is_forbidden(&answer) {
+                    attempt.leave_out(&route);
+                } else {
+                    attempt.failed(&route);
+                }
                 if !admitted.may_be_sent_again() {
                     return attempt.answered(Relayed { answer, route });
                 }
@@ -106,6 +110,9 @@ impl Attempts<'_> {
     fn afford(&mut self, route: &Route) -> Result<(), GatewayError> {
         let quote = self.worker.shared.prices.quote(&price_query(route, self.admitted.now));
         self.estimate = self.estimated(&quote);
+        if let Some(account) = &mut self.account {
+            account.could_cost(self.estimate);
+        }
         let admission = self.account.as_deref_mut().map_or(&mut self.admission, Account::admission);
         if admission.is_unlimited() {
             return Ok(());
@@ -160,9 +167,14 @@ impl Attempts<'_> {
         region_in_path(self.admitted.path).or_else(|| may_be_of_scope.then(of_scope).flatten())
     }
 
-    /// After a try that failed.
-    fn failed(&mut self, route: &Route) {
+    /// Not this one again, for this request.
+    fn leave_out(&mut self, route: &Route) {
         self.tried.push(route.deployment.slot);
+    }
+
+    /// After a try that failed in a way that others would meet, too.
+    fn failed(&mut self, route: &Route) {
+        self.leave_out(route);
         self.worker.router.failed(&route.deployment, UnixMicros::now());
     }
 

@@ -80,9 +80,9 @@ impl Account {
         if reading.is_so_far && !was_seen_to_the_end && reading.usage.is_some() {
             return (reading.usage, charge.or_more());
         }
-        match self.begun.estimate {
+        match self.estimate {
             Some(_) if charge.basis == CostBasis::UsageUnknown && !was_seen_to_the_end => {
-                (None, Charge { cost: self.begun.estimate, basis: CostBasis::Estimated, price: None })
+                (None, Charge { cost: self.estimate, basis: CostBasis::Estimated, price: None })
             }
             _ => (reading.usage, charge),
         }
@@ -90,7 +90,7 @@ impl Account {
 
     /// An error is free, and so is what was never sent; what AWS may have finished unseen is not.
     fn charge_without_answer(&self) -> Charge {
-        match (self.work, self.begun.estimate) {
+        match (self.work, self.estimate) {
             (Work::None, _) => Charge::FREE,
             _ if is_free(self.begun.service, self.operation.name) => Charge::FREE,
             (_, None) => Charge::USAGE_UNKNOWN,
