@@ -533,6 +533,11 @@ async fn what_litellm_sums_up_for_everybody_is_summed_up_alike() {
     assert_eq!(days, json!([{"date": today, "spend": 3.5}]));
     let of_key = get(&format!("/global/spend/logs?api_key={key}")).await;
     assert_eq!(of_key, json!([{"date": today, "spend": 2.0, "api_key": KeyHash::of(&key).to_string()}]));
+    for dates in ["start_date=2000-01-01", "end_date=2026-01-01", "start_date=2024-01-01&end_date=2025-01-01"]
+    {
+        let (status, refused) = gateway.get(MASTER, &format!("/global/spend/teams?{dates}")).await;
+        assert_eq!((status.as_u16(), &refused["error"]["param"]), (400, &json!("start_date")), "{dates}");
+    }
     let teams = get("/global/spend/teams").await;
     let totals = json!([
         {"team_id": "the team", "total_spend": 2.0}, {"team_id": "Unassigned", "total_spend": 1.5},

@@ -87,6 +87,9 @@ pub(super) async fn by_day(
     Ok(HttpResponse::Ok().json(rows.collect::<Vec<Value>>()))
 }
 
+/// Days whose sums of teams are put together at a time: the answer is made in memory.
+const MAX_DAYS_OF_TEAMS: i32 = 366;
+
 /// `GET /global/spend/teams`: what each team spent on each day, newest first, and in all.
 pub(super) async fn teams(
     state: web::Data<AdminState>,
@@ -96,6 +99,13 @@ pub(super) async fn teams(
     let mut query = Query::parse(req.query_string());
     let days = days_of_a_month(&mut query, now);
     query.finish()?;
+    let last = days.last.unwrap_or(duration::day_at(now));
+    if days.first.is_none_or(|first| last.saturating_sub(first) >= MAX_DAYS_OF_TEAMS) {
+        return Err(AdminError::BadRequest {
+            message: format!("at most {MAX_DAYS_OF_TEAMS} days at a time: set start_date and end_date"),
+            param: Some("start_date".to_owned()),
+        });
+    }
     let by_day = spend_of_teams(&state, days).await?;
     let mut totals: BTreeMap<&str, NanoUsd> = BTreeMap::new();
     for (team, cost) in by_day.values().flatten() {
