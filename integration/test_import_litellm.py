@@ -69,6 +69,11 @@ def test_clients_of_litellm_keep_their_keys_budgets_and_spend(litellm, spawn_gat
     insert("EndUserTable", user_id="customer", budget_id="small", spend=0.6)
     insert("VerificationToken", token=hash_of("sk-free-0123456789"), key_name="sk-...6789", spend=1.25, expires=tomorrow)
     insert("VerificationToken", token=hash_of("sk-spent-0123456789"), max_budget=2, spend=2.5, budget_duration="30d")
+    insert("BudgetTable", budget_id="monthly", max_budget=2, budget_duration="30d", created_by="admin")
+    insert("VerificationToken", token=hash_of("sk-monthly-0123456789"), budget_id="monthly", spend=2.5)
+    insert("VerificationToken", token=hash_of("sk-monthly-left-0123456789"), budget_id="monthly", spend=1.5)
+    insert("VerificationToken", token=hash_of("sk-for-good-0123456789"), budget_id="small", spend=0.6)
+    insert("VerificationToken", token=hash_of("sk-for-good-left-0123456789"), budget_id="small", spend=0.4)
     insert("VerificationToken", token=hash_of("sk-team-0123456789"), team_id="search")
     insert("VerificationToken", token=hash_of("sk-cohere-0123456789"), models="{my-cohere-model}")
     insert("VerificationToken", token=hash_of("sk-blocked-0123456789"), blocked="true")
@@ -78,9 +83,9 @@ def test_clients_of_litellm_keep_their_keys_budgets_and_spend(litellm, spawn_gat
     with spawn_gateway(config=DOCUMENT_CONFIG, database=database) as gateway:
         where = ["--config", str(gateway.config_path), "--data-dir", str(gateway.data_dir), "--from", url]
         for arguments, said in [
-            (["--dry-run"], "keys: 6 would be imported, 0 were there before, 1 skipped"),
-            ([], "keys: 6 imported, 0 were there before, 1 skipped"),
-            ([], "keys: 0 imported, 6 were there before, 1 skipped"),
+            (["--dry-run"], "keys: 10 would be imported, 0 were there before, 1 skipped"),
+            ([], "keys: 10 imported, 0 were there before, 1 skipped"),
+            ([], "keys: 0 imported, 10 were there before, 1 skipped"),
         ]:
             done = run_to_end(["import-litellm", *where, *arguments], gateway.env)
             assert done.returncode == 0 and said in done.stdout, done
@@ -93,6 +98,10 @@ def test_clients_of_litellm_keep_their_keys_budgets_and_spend(litellm, spawn_gat
         expected = [
             ("sk-free-0123456789", "my-claude-model", 200, ""),
             ("sk-spent-0123456789", "my-claude-model", 400, "Budget has been exceeded"),
+            ("sk-monthly-0123456789", "my-claude-model", 400, "Current cost: 2.5"),
+            ("sk-monthly-left-0123456789", "my-claude-model", 200, ""),
+            ("sk-for-good-0123456789", "my-claude-model", 400, "Current cost: 0.6"),
+            ("sk-for-good-left-0123456789", "my-claude-model", 200, ""),
             ("sk-team-0123456789", "my-claude-model", 400, "Team=Search"),
             ("sk-team-0123456789", "my-cohere-model", 403, "team"),
             ("sk-cohere-0123456789", "my-claude-model", 403, "my-cohere-model"),
