@@ -207,3 +207,29 @@ def test_limits_that_would_not_hold_stop_the_import_until_they_are_accepted(lite
         assert "LIMIT LOST: keys: 2 with limits of the user:" in done.stdout
         info = gateway.call("GET", f"/key/info?key={hash_of('sk-limited-4-0123456789')}").json()["info"]
         assert "enforced_params" not in info["metadata"], "what does not hold does not look as if it did"
+
+
+def test_limits_for_single_models_in_the_budget_of_a_customer_are_not_lost_in_silence(litellm, spawn_gateway):
+    url, insert = litellm
+    of_model = '{"m-opus": {"budget_limit": 1, "time_period": "1d"}}'
+    insert("BudgetTable", budget_id="cust", model_max_budget=of_model, created_by="admin")
+    insert("BudgetTable", budget_id="plain", max_budget=1, model_max_budget="{}", created_by="admin")
+    insert("EndUserTable", user_id="bob", budget_id="cust")
+    insert("EndUserTable", user_id="eve", budget_id="plain")
+    insert("EndUserTable", user_id="zoe")
+    insert("VerificationToken", token=hash_of("sk-limited-0123456789"), budget_id="cust")
+
+    def lost(gateway):
+        done = imported(gateway, url, "--dry-run")
+        return done.returncode, [line for line in done.stdout.splitlines() if line.startswith("LIMIT LOST: ")]
+
+    with spawn_gateway(config=DOCUMENT_CONFIG) as gateway:
+        code, lines = lost(gateway)
+        assert code == 64 and len(lines) == 1, lines
+        assert lines[0].startswith("LIMIT LOST: end users: 1 with limits for single models"), lines
+        assert lines[0].endswith("(bob)"), lines
+    config = DOCUMENT_CONFIG + "\nlitellm_settings:\n  max_end_user_budget_id: cust\n"
+    with spawn_gateway(config=config) as gateway:
+        code, lines = lost(gateway)
+        assert code == 64 and len(lines) == 2, lines
+        assert any("max_end_user_budget_id" in line and line.endswith("(cust)") for line in lines), lines
