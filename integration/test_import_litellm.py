@@ -69,6 +69,11 @@ def test_clients_of_litellm_keep_their_keys_budgets_and_spend(litellm, spawn_gat
     insert("EndUserTable", user_id="customer", budget_id="small", spend=0.6)
     insert("VerificationToken", token=hash_of("sk-free-0123456789"), key_name="sk-...6789", spend=1.25, expires=tomorrow)
     insert("VerificationToken", token=hash_of("sk-spent-0123456789"), max_budget=2, spend=2.5, budget_duration="30d")
+    insert("BudgetTable", budget_id="monthly", max_budget=2, budget_duration="30d", created_by="admin")
+    insert("VerificationToken", token=hash_of("sk-monthly-0123456789"), budget_id="monthly", spend=2.5)
+    insert("VerificationToken", token=hash_of("sk-monthly-left-0123456789"), budget_id="monthly", spend=1.5)
+    insert("VerificationToken", token=hash_of("sk-for-good-0123456789"), budget_id="small", spend=0.6)
+    insert("VerificationToken", token=hash_of("sk-for-good-left-0123456789"), budget_id="small", spend=0.4)
     insert("VerificationToken", token=hash_of("sk-team-0123456789"), team_id="search")
     insert("VerificationToken", token=hash_of("sk-cohere-0123456789"), models="{my-cohere-model}")
     insert("VerificationToken", token=hash_of("sk-blocked-0123456789"), blocked="true")
@@ -78,9 +83,9 @@ def test_clients_of_litellm_keep_their_keys_budgets_and_spend(litellm, spawn_gat
     with spawn_gateway(config=DOCUMENT_CONFIG, database=database) as gateway:
         where = ["--config", str(gateway.config_path), "--data-dir", str(gateway.data_dir), "--from", url]
         for arguments, said in [
-            (["--dry-run"], "keys: 6 would be imported, 0 were there before, 1 skipped"),
-            ([], "keys: 6 imported, 0 were there before, 1 skipped"),
-            ([], "keys: 0 imported, 6 were there before, 1 skipped"),
+            (["--dry-run"], "keys: 10 would be imported, 0 were there before, 1 skipped"),
+            ([], "keys: 10 imported, 0 were there before, 1 skipped"),
+            ([], "keys: 0 imported, 10 were there before, 1 skipped"),
         ]:
             done = run_to_end(["import-litellm", *where, *arguments], gateway.env)
             assert done.returncode == 0 and said in done.stdout, done
@@ -93,6 +98,10 @@ def test_clients_of_litellm_keep_their_keys_budgets_and_spend(litellm, spawn_gat
         expected = [
             ("sk-free-0123456789", "my-claude-model", 200, ""),
             ("sk-spent-0123456789", "my-claude-model", 400, "Budget has been exceeded"),
+            ("sk-monthly-0123456789", "my-claude-model", 400, "Current cost: 2.5"),
+            ("sk-monthly-left-0123456789", "my-claude-model", 200, ""),
+            ("sk-for-good-0123456789", "my-claude-model", 400, "Current cost: 0.6"),
+            ("sk-for-good-left-0123456789", "my-claude-model", 200, ""),
             ("sk-team-0123456789", "my-claude-model", 400, "Team=Search"),
             ("sk-team-0123456789", "my-cohere-model", 403, "team"),
             ("sk-cohere-0123456789", "my-claude-model", 403, "my-cohere-model"),
@@ -198,3 +207,29 @@ def test_limits_that_would_not_hold_stop_the_import_until_they_are_accepted(lite
         assert "LIMIT LOST: keys: 2 with limits of the user:" in done.stdout
         info = gateway.call("GET", f"/key/info?key={hash_of('sk-limited-4-0123456789')}").json()["info"]
         assert "enforced_params" not in info["metadata"], "what does not hold does not look as if it did"
+
+
+def test_limits_for_single_models_in_the_budget_of_a_customer_are_not_lost_in_silence(litellm, spawn_gateway):
+    url, insert = litellm
+    of_model = '{"m-opus": {"budget_limit": 1, "time_period": "1d"}}'
+    insert("BudgetTable", budget_id="cust", model_max_budget=of_model, created_by="admin")
+    insert("BudgetTable", budget_id="plain", max_budget=1, model_max_budget="{}", created_by="admin")
+    insert("EndUserTable", user_id="bob", budget_id="cust")
+    insert("EndUserTable", user_id="eve", budget_id="plain")
+    insert("EndUserTable", user_id="zoe")
+    insert("VerificationToken", token=hash_of("sk-limited-0123456789"), budget_id="cust")
+
+    def lost(gateway):
+        done = imported(gateway, url, "--dry-run")
+        return done.returncode, [line for line in done.stdout.splitlines() if line.startswith("LIMIT LOST: ")]
+
+    with spawn_gateway(config=DOCUMENT_CONFIG) as gateway:
+        code, lines = lost(gateway)
+        assert code == 64 and len(lines) == 1, lines
+        assert lines[0].startswith("LIMIT LOST: end users: 1 with limits for single models"), lines
+        assert lines[0].endswith("(bob)"), lines
+    config = DOCUMENT_CONFIG + "\nlitellm_settings:\n  max_end_user_budget_id: cust\n"
+    with spawn_gateway(config=config) as gateway:
+        code, lines = lost(gateway)
+        assert code == 64 and len(lines) == 2, lines
+        assert any("max_end_user_budget_id" in line and line.endswith("(cust)") for line in lines), lines

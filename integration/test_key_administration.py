@@ -206,6 +206,61 @@ def test_a_limit_that_an_update_lifts_becomes_the_bound(bounded):
     assert bounded.call("POST", "/key/update", {"key": key, "duration": "-1"}).status == 400
 
 
+BOUNDS = {"max_budget": 10, "budget_duration": "30d", "rpm_limit": 60}
+
+
+@pytest.fixture(scope="module")
+def bounded_with_budgets(spawn_gateway):
+    """Bounds without defaults, and the budgets `small` and `large` on each side of them."""
+    settings = {"upperbound_key_generate_params": BOUNDS}
+    with spawn_gateway(config=model_list(deployment("my-claude"), litellm_settings=settings)) as running:
+        for budget_id, amount in (("small", 0.5), ("large", 500)):
+            made = running.call("POST", "/budget/new", {"budget_id": budget_id, "max_budget": amount})
+            assert made.status == 200, made.body
+        yield running
+
+
+@pytest.mark.parametrize("path", ["/key/update", "/key/regenerate"])
+@pytest.mark.parametrize(
+    "made, change, expected",
+    [
+        ({"budget_id": "small"}, {"budget_id": None}, {"max_budget": 10, "budget_duration": "30d", "rpm_limit": 60}),
+        ({"budget_id": "small"}, {"max_budget": None}, {"max_budget": None, "budget_id": "small"}),
+        ({"budget_id": "small"}, {"budget_duration": None}, {"budget_duration": None, "budget_id": "small"}),
+        ({"budget_id": "small", "max_budget": 5}, {"max_budget": None}, {"max_budget": None, "budget_id": "small"}),
+        ({"max_budget": 5}, {"budget_duration": None}, {"max_budget": 5, "budget_duration": None}),
+        ({"max_budget": 5}, {"budget_id": "large"}, {"max_budget": 5, "budget_id": "large"}),
+        ({"max_budget": 5}, {"max_budget": None, "rpm_limit": None}, {"max_budget": 10, "rpm_limit": 60}),
+        ({"budget_id": "large"}, {"max_budget": None}, {"max_budget": 10, "budget_id": "large"}),
+        ({"budget_id": "small"}, {"rpm_limit": 5}, {"max_budget": None, "budget_id": "small", "rpm_limit": 5}),
+    ],
+)
+def test_a_changed_key_has_no_more_than_the_bound_and_no_less_than_it_asks_for(
+    bounded_with_budgets, path, made, change, expected
+):
+    if path == "/key/regenerate" and "budget_id" in change:
+        pytest.skip("a key keeps its budget when it gets another value")
+    key = bounded_with_budgets.generate_key(**made)
+    answer = bounded_with_budgets.call("POST", path, {"key": key, **change})
+    assert answer.status == 200, answer.body
+    if path == "/key/regenerate":
+        key = answer.json()["key"]
+        bounded_with_budgets.secrets.add(key)
+    info = bounded_with_budgets.call("GET", f"/key/info?key={key}").json()["info"]
+    assert {name: info[name] for name in expected} == expected
+
+
+def test_a_key_is_not_given_a_named_budget_above_the_bound(bounded_with_budgets):
+    key = bounded_with_budgets.generate_key(budget_id="small")
+    of_its_own = bounded_with_budgets.generate_key(max_budget=5)
+    for fields in ({"key": key}, {"key": of_its_own, "max_budget": None}):
+        answer = bounded_with_budgets.call("POST", "/key/update", {**fields, "budget_id": "large"})
+        assert answer.status == 400, answer.body
+        expected = "max_budget is over max limit set in config - user_value=500.0; max_value=10.0"
+        assert answer.json()["error"]["message"] == expected
+    assert bounded_with_budgets.call("GET", f"/key/info?key={key}").json()["info"]["budget_id"] == "small"
+
+
 def test_a_named_budget_is_not_hidden_by_the_defaults(bounded):
     assert bounded.call("POST", "/budget/new", {"budget_id": "tiny", "max_budget": 0.5}).status == 200
     made = bounded.call("POST", "/key/generate", {"budget_id": "tiny"}).json()

@@ -54,7 +54,7 @@ pub(super) async fn run(config: Config, from: Secret, options: ImportOptions) ->
     let source = DatabaseConfig { url: Some(from), ..config.database.clone() };
     let source = Store::open(&source, &config.server.data_dir).await?;
     let change = Change { actor: ACTOR.to_owned(), at: UnixMicros::now() };
-    let surroundings = Surroundings::read(&source).await?;
+    let surroundings = Surroundings::read(&source, config.budgets.max_end_user_budget_id.as_deref()).await?;
     let import = Import { source: &source, surroundings: &surroundings, change };
     let survey = import.walk(None).await?;
     survey.losses.print();

@@ -37,6 +37,10 @@ pub(super) const OF_MODELS: Loss = limit(
     "limits for single models: bedgate has those of keys alone; limit the keys of the team or customer",
 );
 
+pub(super) const OF_DEFAULT_BUDGET: Loss = limit(
+    "limits for single models in max_end_user_budget_id, which holds for customers without a budget: bedgate has those of keys alone",
+);
+
 /// Columns that bedgate does not heed where they say something.
 const COLUMNS: [(&str, Loss); 14] = [
     ("aliases", limit("aliases, which send a model's name to another model")),
@@ -80,12 +84,17 @@ pub(super) fn of_row(table: LitellmTable, row: &Value) -> Vec<Loss> {
     let metadata = row.get("metadata").unwrap_or(&Value::Null);
     let of_metadata = METADATA.iter().filter(|(name, _)| says(metadata, name));
     let mut losses: Vec<Loss> = of_columns.chain(of_metadata).map(|(_, loss)| *loss).collect();
-    let is_of_single_models = says(row, "model_max_budget")
+    let is_of_single_models = limits_single_models(row)
         || ["model_rpm_limit", "model_tpm_limit"].iter().any(|name| says(metadata, name));
     if is_of_single_models && matches!(table, LitellmTable::Teams | LitellmTable::Customers) {
         losses.push(OF_MODELS);
     }
     losses
+}
+
+/// Whether a budget has limits for single models.
+pub(super) fn limits_single_models(budget: &Value) -> bool {
+    says(budget, "model_max_budget")
 }
 
 /// Takes out of `metadata` what would look as if it held.

@@ -142,7 +142,12 @@ pub(super) fn key(token: &str, row: Value, change: &Change) -> Result<(KeyRecord
                 .ok_or_else(|| Unimportable::Unreadable(format!("expires is no moment: {text:?}")))?,
         ),
     };
-    let limits = columns.limits(change.at)?;
+    let mut limits = columns.limits(change.at)?;
+    let spend = columns.spend()?;
+    if columns.budget_id.is_some() && limits.reset.is_none() && spend != NanoUsd::ZERO {
+        // The budget that it names may start anew: what was spent counts in the window that is open now.
+        limits.reset = Some(SpendReset { at: change.at, to: spend });
+    }
     let mut metadata = columns.metadata.take().unwrap_or_default();
     let tags = metadata.remove("tags").unwrap_or_default();
     let tags: Option<Vec<String>> =
@@ -167,7 +172,6 @@ pub(super) fn key(token: &str, row: Value, change: &Change) -> Result<(KeyRecord
         budget_id: columns.budget_id.take(),
         ..KeyRecord::default()
     };
-    let spend = columns.spend()?;
     Ok((record, spend))
 }
 
@@ -303,6 +307,20 @@ mod tests {
         let hash = KeyHash::of("sk-x").to_string();
         let (key, spend) = key(&hash, json!({"spend": 2, "max_budget": 5}), &change()).unwrap();
         assert_eq!((key.limits.reset, spend), (None, NanoUsd(2_000_000_000)));
+    }
+
+    #[test]
+    fn what_a_key_has_spent_counts_in_the_open_window_of_the_budget_it_names() {
+        let hash = KeyHash::of("sk-x").to_string();
+        for (row, spent) in [
+            (json!({"spend": 2, "budget_id": "monthly"}), Some(2)),
+            (json!({"spend": 0, "budget_id": "monthly"}), None),
+            (json!({"spend": 2, "budget_id": "monthly", "budget_duration": "1d"}), Some(2)),
+        ] {
+            let expected = spent.map(|usd| SpendReset { at: NOW, to: NanoUsd(usd * 1_000_000_000) });
+            let limits = key(&hash, row.clone(), &change()).unwrap().0.limits;
+            assert_eq!(limits.reset, expected, "{row}");
+        }
     }
 
     #[test]

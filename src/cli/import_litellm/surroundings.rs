@@ -13,6 +13,8 @@ use crate::store::{Store, StoreError};
 #[derive(Debug, Default)]
 pub(super) struct Surroundings {
     budgets: HashSet<String>,
+    /// Of `budgets`, those with limits for single models.
+    budgets_of_models: HashSet<String>,
     users: HashSet<String>,
     organizations: HashSet<String>,
     projects: HashSet<String>,
@@ -23,9 +25,11 @@ pub(super) struct Surroundings {
 }
 
 impl Surroundings {
-    pub(super) async fn read(source: &Store) -> Result<Self, StoreError> {
+    /// `default_budget` is the budget of customers without one, by the configuration.
+    pub(super) async fn read(source: &Store, default_budget: Option<&str>) -> Result<Self, StoreError> {
         let mut found = Self::default();
         found.budgets = found.limiting(source, LitellmTable::Budgets).await?;
+        found.budgets_of_models = those(source, LitellmTable::Budgets, losses::limits_single_models).await?;
         found.users = found.limiting(source, LitellmTable::Users).await?;
         found.organizations = found.limiting(source, LitellmTable::Organizations).await?;
         found.projects = found.limiting(source, LitellmTable::Projects).await?;
@@ -35,6 +39,8 @@ impl Surroundings {
         let guardrails = those(source, LitellmTable::Guardrails, is_on).await?;
         found.of_everybody.extend(tags.into_iter().map(|id| (id, losses::OF_TAG)));
         found.of_everybody.extend(guardrails.into_iter().map(|id| (id, losses::ALWAYS_ON)));
+        let default_budget = default_budget.filter(|id| found.budgets_of_models.contains(*id));
+        found.of_everybody.extend(default_budget.map(|id| (id.to_owned(), losses::OF_DEFAULT_BUDGET)));
         Ok(found)
     }
 
@@ -53,6 +59,10 @@ impl Surroundings {
         let mut losses = Vec::new();
         if holds(&self.organizations, "organization_id") {
             losses.push(losses::OF_ORGANIZATION);
+        }
+        // A key takes them from the budget that it names, a customer does not.
+        if table == LitellmTable::Customers && holds(&self.budgets_of_models, "budget_id") {
+            losses.push(losses::OF_MODELS);
         }
         if table != LitellmTable::Keys {
             return losses;

@@ -1,8 +1,11 @@
 //! `default_key_generate_params` and `upperbound_key_generate_params` at work, as LiteLLM has them: new keys get what the
 //! request leaves out, and no key is given more than the bound.
 
+mod result;
+
 use serde_json::{Value, json};
 
+pub(super) use self::result::bound_result;
 use super::duration;
 use super::error::AdminError;
 use super::fields::Fields;
@@ -72,20 +75,6 @@ pub(super) fn refuse_above(
     Ok(())
 }
 
-/// A limit that an update lifts becomes the bound: lifted, it would be above it.
-pub(super) fn bound_what_is_lifted(bounds: &KeyBounds, limits: &mut LimitPatch) {
-    fn put<T: Clone>(asked: &mut Option<Option<T>>, most: Option<&T>) {
-        if matches!(asked, Some(None)) {
-            *asked = Some(most.cloned());
-        }
-    }
-    put(&mut limits.max_budget, bounds.max_budget.as_ref());
-    put(&mut limits.budget_duration, bounds.budget_duration.as_ref());
-    put(&mut limits.max_parallel, bounds.max_parallel.as_ref());
-    put(&mut limits.tpm, bounds.tpm.as_ref());
-    put(&mut limits.rpm, bounds.rpm.as_ref());
-}
-
 fn as_fields(bounds: &KeyBounds) -> impl Iterator<Item = (&'static str, Value)> {
     let fields = [
         ("max_budget", bounds.max_budget.map(|most| json!(most.as_usd()))),
@@ -143,9 +132,9 @@ mod tests {
     use crate::domain::NanoUsd;
 
     /// 2026-01-31T12:00:00Z.
-    const NOW: UnixMicros = UnixMicros(1_769_860_800_000_000);
+    pub(super) const NOW: UnixMicros = UnixMicros(1_769_860_800_000_000);
 
-    fn bounds() -> KeyBounds {
+    pub(super) fn bounds() -> KeyBounds {
         KeyBounds {
             max_budget: NanoUsd::from_usd(10.0),
             budget_duration: Some("30d".to_owned()),
@@ -188,16 +177,6 @@ mod tests {
                 "{expected}: {said}"
             );
         }
-    }
-
-    #[test]
-    fn a_limit_that_is_lifted_becomes_the_bound() {
-        let mut limits = LimitPatch { max_budget: Some(None), tpm: Some(None), ..LimitPatch::default() };
-        bound_what_is_lifted(&bounds(), &mut limits);
-        assert_eq!(
-            (limits.max_budget, limits.tpm, limits.rpm),
-            (Some(NanoUsd::from_usd(10.0)), Some(None), None)
-        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{AdminState, key_policy, read_body, show};
 use crate::config::KeyBounds;
 use crate::domain::{KeyHash, UnixMicros};
 use crate::store::keys::{KeyOrder, MAX_DELETED_AT_ONCE, MAX_PAGE_SIZE, SortedBy};
-use crate::store::{KeyFilter, KeyPatch};
+use crate::store::{HolderKind, KeyFilter, KeyPatch, KeyRecord};
 
 /// Keys on a page of `/key/list`, unless asked otherwise.
 const DEFAULT_PAGE_SIZE: u32 = 10;
@@ -97,7 +97,7 @@ pub(super) async fn update(
     payload: web::Payload,
 ) -> Result<HttpResponse, AdminError> {
     let change = AdminCaller::master(&state, &req)?;
-    let (named, patch) = read_update(&read_body(payload).await?, &state.key_policy.bounds, change.at)?;
+    let (named, mut patch) = read_update(&read_body(payload).await?, &state.key_policy.bounds, change.at)?;
     super::holders::require_budget(&state, patch.budget_id.as_ref().and_then(Option::as_deref))?;
     let hash = match &named {
         NamedKey::Key(key) => hash_of(key),
@@ -106,6 +106,8 @@ pub(super) async fn update(
             hashes.first().copied().ok_or_else(no_such_key)?
         }
     };
+    let before = state.store.find_key(hash).await?.ok_or_else(no_such_key)?.record;
+    keep_within_bounds(&state, &before, &mut patch, change.at)?;
     let record = state.store.update_key(hash, patch, "key.update", change).await?.ok_or_else(no_such_key)?;
     state.keys.put(record);
     let details = state.store.find_key(hash).await?.ok_or_else(no_such_key)?;
@@ -116,6 +118,19 @@ pub(super) async fn update(
     };
     answer.insert("key".to_owned(), shown_key.into());
     Ok(HttpResponse::Ok().json(answer))
+}
+
+/// Keeps a key within the bounds of the configuration, whatever is changed of it.
+pub(super) fn keep_within_bounds(
+    state: &AdminState,
+    before: &KeyRecord,
+    patch: &mut KeyPatch,
+    now: UnixMicros,
+) -> Result<(), AdminError> {
+    let budget_id = patch.budget_id.as_ref().unwrap_or(&before.budget_id).as_deref();
+    let named = budget_id.and_then(|id| state.limits.holders.find(HolderKind::Budget, id));
+    let named = named.as_ref().map(|budget| &budget.limits);
+    key_policy::bound_result(&state.key_policy.bounds, before, named, patch, now)
 }
 
 /// How an update names its key.
@@ -152,7 +167,6 @@ fn read_update(body: &[u8], bounds: &KeyBounds, now: UnixMicros) -> Result<(Name
     patch.tags = fields.texts("tags").or(metadata_tags);
     fields.finish()?;
     key_policy::refuse_above(bounds, &patch.limits, duration.as_deref(), now)?;
-    key_policy::bound_what_is_lifted(bounds, &mut patch.limits);
     match (key, alias) {
         (Some(key), alias) => {
             patch.key_alias = alias_is_named.then_some(alias);

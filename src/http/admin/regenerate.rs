@@ -7,6 +7,7 @@ use super::caller::{AdminCaller, hash_of};
 use super::error::AdminError;
 use super::fields::Fields;
 use super::generate::checked_key;
+use super::keys::keep_within_bounds;
 use super::{AdminState, key_policy, limits, read_body, show};
 use crate::domain::{KeyHash, NanoUsd, UnixMicros, key_name, new_virtual_key};
 use crate::limits::Subject;
@@ -61,7 +62,6 @@ pub(super) async fn regenerate(
     let mut limits = limits::read(&mut fields);
     fields.finish()?;
     key_policy::refuse_above(&state.key_policy.bounds, &limits, None, change.at)?;
-    key_policy::bound_what_is_lifted(&state.key_policy.bounds, &mut limits);
     let old = old.ok_or_else(no_such_key)?;
     let key = match wanted {
         Some(key) => checked_key(key)?,
@@ -70,7 +70,8 @@ pub(super) async fn regenerate(
     let before = details(&state, old).await?;
     let spent = spent_of_budget(&state, &before, change.at).await?;
     limits.reset = Some(SpendReset { at: change.at, to: spent });
-    let patch = KeyPatch { limits, spend_carried: Some(before.spend), ..KeyPatch::default() };
+    let mut patch = KeyPatch { limits, spend_carried: Some(before.spend), ..KeyPatch::default() };
+    keep_within_bounds(&state, &before.record, &mut patch, change.at)?;
     let new = (KeyHash::of(&key), key_name(&key));
     let record = state.store.replace_key(old, new, patch, change).await?.ok_or_else(no_such_key)?;
     state.keys.remove(&old);
