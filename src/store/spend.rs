@@ -26,7 +26,7 @@ pub(super) use self::logs::SUM_OF_COST;
 pub use self::logs::{Days, EventPlace, MAX_PAGE_SIZE, SpendFilter, SpendLogPage, SpendSum};
 pub(super) use self::new_row::COLUMNS;
 pub use self::rollup::Scope;
-pub(super) use self::rollup::{RollupKey, RollupTotals};
+pub(super) use self::rollup::{RollupKey, RollupTotals, statement_that_raises};
 pub use self::row::SpendRow;
 pub use self::since::{SpendOf, SpendSince, Spent};
 use super::error::StoreError;

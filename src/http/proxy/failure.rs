@@ -103,6 +103,9 @@ fn are_refused(status: u16, error_type: &str) -> bool {
 
 /// The error type that AWS gives with its errors, or nothing.
 fn error_type(answer: &Answer) -> &str {
+    if answer.status().is_success() {
+        return "";
+    }
     let header = answer.headers().get("x-amzn-errortype").and_then(|value| value.to_str().ok());
     header.map(name_of_error).unwrap_or_default()
 }

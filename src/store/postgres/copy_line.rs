@@ -12,7 +12,7 @@ use super::{Address, WAIT_FOR_CREATION, connection_error};
 use crate::domain::EventId;
 use crate::store::WAIT_FOR_ANSWER;
 use crate::store::error::StoreError;
-use crate::store::spend::{COLUMNS, CopyBatch, RollupKey, RollupTotals};
+use crate::store::spend::{COLUMNS, CopyBatch, RollupKey, RollupTotals, statement_that_raises};
 
 /// Bytes handed over at once.
 const CHUNK: usize = 128 << 10;
@@ -21,22 +21,8 @@ const ARE_THERE: &str = "SELECT id::text FROM bedgate.spend_events WHERE id = AN
 
 /// Sums go up in one order, after all events of the batch are in. So does every writer, and none ever holds a row that
 /// another one waits for while waiting for that one's.
-const RAISE: &str = "
-INSERT INTO bedgate.spend_rollups AS kept (
-    scope, name, day, requests, incomplete_requests, uncosted_requests,
-    input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_nano, uncosted_nano
-)
-SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ORDER BY 1, 2, 3
-ON CONFLICT (scope, name, day) DO UPDATE SET
-    requests = kept.requests + excluded.requests,
-    incomplete_requests = kept.incomplete_requests + excluded.incomplete_requests,
-    uncosted_requests = kept.uncosted_requests + excluded.uncosted_requests,
-    input_tokens = kept.input_tokens + excluded.input_tokens,
-    output_tokens = kept.output_tokens + excluded.output_tokens,
-    cache_read_tokens = kept.cache_read_tokens + excluded.cache_read_tokens,
-    cache_write_tokens = kept.cache_write_tokens + excluded.cache_write_tokens,
-    cost_nano = kept.cost_nano + excluded.cost_nano,
-    uncosted_nano = kept.uncosted_nano + excluded.uncosted_nano";
+const RAISED_BY: &str =
+    "SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ORDER BY 1, 2, 3";
 
 /// What became of a batch.
 #[derive(Debug)]
@@ -175,6 +161,9 @@ impl Line {
         let mut values: Vec<(&(dyn ToSql + Sync), Type)> =
             vec![(&scopes, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY), (&days, Type::INT4_ARRAY)];
         values.extend(amounts.iter().map(|amounts| (amounts as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
-        self.client.execute_typed(RAISE, &values).await.map(drop)
+        self.client
+            .execute_typed(&statement_that_raises("bedgate.spend_rollups", RAISED_BY), &values)
+            .await
+            .map(drop)
     }
 }

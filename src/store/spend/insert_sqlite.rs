@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use rusqlite::{Connection, OpenFlags, Statement, Transaction, TransactionBehavior, params};
 
 use super::new_row::{COLUMN_COUNT, COLUMNS, ColumnWriter, NewRow};
-use super::rollup::{RollupKey, RollupTotals, Sums};
+use super::rollup::{RollupKey, RollupTotals, Sums, statement_that_raises};
 use super::texts::Texts;
 use super::{in_order, view_of};
 use crate::domain::EventId;
@@ -15,22 +15,8 @@ use crate::priority::Pace;
 use crate::store::error::StoreError;
 use crate::store::sqlite::{BUSY_TIMEOUT, SETTINGS_OF_SPEND_LINE};
 
-const RAISE: &str = "
-INSERT INTO spend_rollups AS kept (
-    scope, name, day, requests, incomplete_requests, uncosted_requests,
-    input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_nano, uncosted_nano
-)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (scope, name, day) DO UPDATE SET
-    requests = kept.requests + excluded.requests,
-    incomplete_requests = kept.incomplete_requests + excluded.incomplete_requests,
-    uncosted_requests = kept.uncosted_requests + excluded.uncosted_requests,
-    input_tokens = kept.input_tokens + excluded.input_tokens,
-    output_tokens = kept.output_tokens + excluded.output_tokens,
-    cache_read_tokens = kept.cache_read_tokens + excluded.cache_read_tokens,
-    cache_write_tokens = kept.cache_write_tokens + excluded.cache_write_tokens,
-    cost_nano = kept.cost_nano + excluded.cost_nano,
-    uncosted_nano = kept.uncosted_nano + excluded.uncosted_nano";
+/// Where sums go up by: one row.
+const RAISED_BY: &str = "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// One connection to the file, made when it is needed and kept: one batch at a time. diesel binds every value of every
 /// row anew, which costs as much as the insert itself.
@@ -98,7 +84,7 @@ fn write_by(
             return Ok(None);
         }
     }
-    let mut raise = transaction.prepare(RAISE)?;
+    let mut raise = transaction.prepare(&statement_that_raises("spend_rollups", RAISED_BY))?;
     for (key, totals) in batch.sums.into_rollups() {
         raise_sum(&mut raise, key, totals)?;
     }

@@ -47,6 +47,29 @@ impl Scope {
 /// One row of sums: ordered as rows are written.
 pub(in crate::store) type RollupKey = (&'static str, String, i32);
 
+/// The columns of the sums, in the order of [`RollupTotals`].
+const SUMS: [&str; 9] = [
+    "requests",
+    "incomplete_requests",
+    "uncosted_requests",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cost_nano",
+    "uncosted_nano",
+];
+
+/// The statement by which the sums of a table go up: `rows` says where they are taken from, scope, name and day first.
+pub(in crate::store) fn statement_that_raises(table: &str, rows: &str) -> String {
+    let raised = SUMS.map(|sum| format!("{sum} = kept.{sum} + excluded.{sum}")).join(", ");
+    format!(
+        "INSERT INTO {table} AS kept (scope, name, day, {}) {rows}
+         ON CONFLICT (scope, name, day) DO UPDATE SET {raised}",
+        SUMS.join(", ")
+    )
+}
+
 /// What a row of sums goes up by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::store) struct RollupTotals {
