@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,16 @@ def check_and_stop(running: Simulator) -> None:
     """Invariant 2, over everything the tests sent: no key header, virtual key or hop-by-hop header reached AWS's place."""
     assert running.violations() == 0
     running.kill()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def folders_of_this_run():
+    """What processes of the tests write goes at the end: one folder, which Postgres' own user can reach into."""
+    with tempfile.TemporaryDirectory(prefix="bedgate-tests-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        tempfile.tempdir = folder
+        yield
+        tempfile.tempdir = None
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,15 @@
 """How it starts where Kubernetes, LiteLLM's chart or LiteLLM's command line start it, and what it says of its database."""
 
 import json
+import signal
 import socket
+import subprocess
 
 import pytest
 
 from harness.gateway import MASTER_KEY, run_gateway
 from harness.postgres import PASSWORD, free_port
-from harness.process import Process, run_to_end
+from harness.process import Process, binary, clean_environment, run_to_end
 from harness.waiting import eventually
 
 LINK = "tcp://10.96.3.4:4000"
@@ -81,6 +83,22 @@ def test_a_reprice_of_a_database_that_is_not_there_says_what_to_do_and_makes_non
     assert run_to_end(["migrate", "--data-dir", "empty"], cwd=tmp_path).returncode == 0
     done = run_to_end(["reprice", "--data-dir", "empty", *arguments], cwd=tmp_path)
     assert done.returncode == 0 and "0 events" in done.stdout, done
+
+
+# --- stopped while it starts ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_start_that_waits_for_its_database_ends_at_a_signal(stop, tmp_path):
+    """An orchestrator that changes its mind: not killed by the signal, and not waiting for the rest of the start."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        env = {"DATABASE_URL": f"postgresql://u:p@127.0.0.1:{mute.getsockname()[1]}/d"}
+        command = [binary(), "serve", "--port", "0", "--data-dir", "data"]
+        with subprocess.Popen(command, env=clean_environment(env), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as started:
+            mute.accept()
+            started.send_signal(stop)
+            assert started.wait(5) == 0
+            assert "stopped before it served" in started.stderr.read()
 
 
 # --- LiteLLM's variables and command line ----------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ mod stop;
 
 use bind::bind;
 pub use demo_keys::DemoKey;
+pub use stop::StopSignals;
 use stop::stop_at_signal;
 
 /// How long the last events may take into the database at a stop.
@@ -134,15 +135,15 @@ impl Application {
         self.addresses.iter().map(|(scheme, address)| format!("{scheme}://{address}")).collect()
     }
 
-    /// Serves until SIGTERM or SIGINT, then stops in order: readiness turns red, streams finish, the ledger
+    /// Serves until the first of these signals, then stops in order: readiness turns red, streams finish, the ledger
     /// ships.
     ///
     /// # Errors
     /// The server failed, or events are left that the database does not have (they stay in the journal).
-    pub async fn run_until_stopped(self) -> anyhow::Result<Drained> {
+    pub async fn run_until_stopped(self, signals: StopSignals) -> anyhow::Result<Drained> {
         let handle = self.server.handle();
         let shared = Arc::clone(&self.shared);
-        actix_rt::spawn(stop_at_signal(handle, shared, self.connections));
+        actix_rt::spawn(stop_at_signal(signals, handle, shared, self.connections));
         self.server.await.context("the server failed")?;
         let drained = self.shared.ledger.drain(DRAIN_DEADLINE).await?;
         Ok(drained)

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::serve::run as run_application;
+use super::serve;
 use crate::config::{self, Environment};
 use crate::simulator::{self, SimulatorOptions};
-use crate::startup::{Application, DemoKey};
+use crate::startup::DemoKey;
 
 /// The master key of the examples people paste; a demo listens on loopback only.
 const MASTER_KEY: &str = "sk-1234";
@@ -77,11 +77,13 @@ pub(super) async fn run(port: u16, simulator_port: u16) -> anyhow::Result<ExitCo
         identity.access_key_id = Some(ACCESS_KEY_ID.to_owned());
         identity.secret_access_key = Some(crate::domain::Secret::new(secret.as_str()));
     }
-    let application = Application::build(config).await?;
-    let url = application.urls().into_iter().next().unwrap_or_default();
-    let key = application.make_demo_key().await?;
-    print!("{}", welcome(&url, &key, &simulator.url()));
-    run_application(application).await
+    serve::run(config, async |application| {
+        let url = application.urls().into_iter().next().unwrap_or_default();
+        let key = application.make_demo_key().await?;
+        print!("{}", welcome(&url, &key, &simulator.url()));
+        Ok(())
+    })
+    .await
 }
 
 /// What is printed: commands stand at the line's beginning, so that they run as they are pasted.

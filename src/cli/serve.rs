@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::litellm_flags::LitellmFlags;
 use super::{EXIT_FAILURE, path_or_nothing};
 use crate::config::{Config, Environment};
-use crate::startup::Application;
+use crate::startup::{Application, StopSignals};
 
 #[derive(Debug, Args)]
 pub(super) struct ServeOptions {
@@ -77,20 +78,35 @@ impl ServeOptions {
 pub(super) async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     warn_of(&config);
     let logs_json = config.logs_json();
-    let application = Application::build(config).await?;
-    for url in application.urls() {
-        if logs_json {
-            log::info!(url = url.as_str(); "listening on {url}");
-        } else {
-            println!("listening on {url}");
+    run(config, async |application| {
+        for url in application.urls() {
+            if logs_json {
+                log::info!(url = url.as_str(); "listening on {url}");
+            } else {
+                println!("listening on {url}");
+            }
         }
-    }
-    run(application).await
+        Ok(())
+    })
+    .await
 }
 
-/// Serves until stopped; what is left in the journal decides the exit code.
-pub(super) async fn run(application: Application) -> anyhow::Result<ExitCode> {
-    let drained = application.run_until_stopped().await?;
+/// Builds the gateway, says so by `welcome`, and serves until stopped; what is left in the journal decides the exit code.
+/// A signal that comes while it is built ends it, too.
+pub(super) async fn run(
+    config: Config,
+    welcome: impl AsyncFnOnce(&Application) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    let mut signals = StopSignals::receive().context("cannot receive signals")?;
+    let application = tokio::select! {
+        () = signals.next() => {
+            log::info!("stopped before it served");
+            return Ok(ExitCode::SUCCESS);
+        }
+        built = Application::build(config) => built?,
+    };
+    welcome(&application).await?;
+    let drained = application.run_until_stopped(signals).await?;
     if drained.is_clean() {
         log::info!("stopped; {} events were shipped", drained.shipped);
         return Ok(ExitCode::SUCCESS);

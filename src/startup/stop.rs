@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::http::Shared;
@@ -17,25 +17,41 @@ const STOP_POLL: Duration = Duration::from_millis(20);
 /// are clients that do not take the last bytes of their answer, or do not send the rest of a request.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// Waits for SIGTERM or SIGINT; a second one skips the waits.
-pub(super) async fn stop_at_signal(server: ServerHandle, shared: Arc<Shared>, connections: Connections) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        log::error!(
-            "signals cannot be received: stop the process with SIGKILL, the journal keeps what it owes"
-        );
-        return;
-    };
-    let mut next_signal = async move || {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    };
-    next_signal().await;
+/// SIGTERM and SIGINT. From when this is made they no longer end the process by themselves.
+#[derive(Debug)]
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Receives them from now on. Must be called inside an actix system.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn receive() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one; none is lost meanwhile.
+    pub async fn next(&mut self) {
+        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+    }
+}
+
+/// Waits for the first signal; a second one skips the waits.
+pub(super) async fn stop_at_signal(
+    mut signals: StopSignals,
+    server: ServerHandle,
+    shared: Arc<Shared>,
+    connections: Connections,
+) {
+    signals.next().await;
     shared.begin_to_stop();
     log::info!("stopping: readiness is red, requests under way finish");
     tokio::select! {
         () = stop_gently(&server, &shared, &connections) => {}
-        () = next_signal() => log::warn!("stopping at once"),
+        () = signals.next() => log::warn!("stopping at once"),
     }
     shared.is_cutting_off.store(true, Ordering::Relaxed);
     connections.cut();
