@@ -284,7 +284,8 @@ async fn require_response(
         return Ok(());
     }
     match stored::response_named(call, path, &body.bytes)? {
-        Some(id) => worker.shared.limits.responses.require(caller, &id).await,
+        // On the heap: few requests name one, and the memory of all would have to hold what this takes.
+        Some(id) => Box::pin(worker.shared.limits.responses.require(caller, &id)).await,
         None => Ok(()),
     }
 }

@@ -102,7 +102,8 @@ impl TransportParts {
         let place = self.pool.place(authority.as_str()).await;
         let connection = match place.idle_connection(Instant::now()) {
             Some(connection) => connection,
-            None => self.dialler.connect(uri.clone()).await?,
+            // On the heap: most requests need no room for a handshake.
+            None => Box::pin(self.dialler.connect(uri.clone())).await?,
         };
         Ok(InUse { connection, place })
     }

@@ -209,7 +209,8 @@ impl Attempts<'_> {
             now: UnixMicros::now(),
         };
         if let Some(uplink) = &admitted.uplink {
-            return self.open_stream(route, endpoint, order, uplink).await;
+            // On the heap: the memory of every request would have to hold what this takes.
+            return Box::pin(self.open_stream(route, endpoint, order, uplink)).await;
         }
         let signed = self.worker.signer.sign(order).await.map_err(TryFailure::Sign)?;
         self.open_account(route).map_err(TryFailure::Journal)?;
