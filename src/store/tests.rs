@@ -416,12 +416,14 @@ async fn many_since(database: &TestDatabase) {
     let payers = ["one", "two", "three"].map(|key| SpendOf::Payer(KeyHash::of(key).to_string()));
     let teams = (0..5).map(|number| SpendOf::Team(format!("team {number}")));
     let users = (0..6).map(|number| SpendOf::EndUser(format!("customer {number}")));
-    let subjects: Vec<SpendOf> = payers.into_iter().chain(teams).chain(users).collect();
+    // More than one query asks for.
+    let strangers = (0..600).map(|number| SpendOf::Payer(format!("stranger {number}")));
+    let subjects: Vec<SpendOf> = payers.into_iter().chain(teams).chain(users).chain(strangers).collect();
     // Of each one a moment of its own within a day, a midnight, and another moment: the same name more than once.
     let asked: Vec<SpendSince> = (0_i64..)
         .zip(&subjects)
         .flat_map(|(number, of)| {
-            let moments = [NOON.0 + number * 5_000_000_000, NOON.0 + DAY / 2, NOON.0 + DAY + number];
+            let moments = [NOON.0 + number % 50 * 500_000_000, NOON.0 + DAY / 2, NOON.0 + DAY + number];
             moments.map(|since| SpendSince { of: of.clone(), since: UnixMicros(since) })
         })
         .collect();

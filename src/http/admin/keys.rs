@@ -241,7 +241,7 @@ async fn set_blocked(
     let record = state.store.update_key(hash, patch, action, change).await?.ok_or_else(no_such_key)?;
     state.keys.put(record);
     let details = state.store.find_key(hash).await?.ok_or_else(no_such_key)?;
-    let mut row = spent::key_row(&state, &details).await?;
+    let mut row = spent::key_row(state, &details).await?;
     row.insert("token".to_owned(), hash.to_string().into());
     Ok(HttpResponse::Ok().json(row))
 }
