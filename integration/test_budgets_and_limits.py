@@ -317,6 +317,15 @@ def test_a_customer_has_a_budget_and_can_be_blocked(gateway, how):
     assert gateway.call("GET", f"/customer/info?end_user_id={customer}").status == 404
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_customer_whose_name_is_not_ascii_is_held_to_its_limits(gateway, encoding):
+    customer, key = f"müller-{encoding}-{time.time_ns()}", gateway.generate_key()
+    blocked = gateway.call("POST", "/customer/block", {"user_ids": [customer]})
+    assert blocked.status == 200, blocked.body
+    request = raw_post("/bedrock/model/priced/converse", key, CONVERSE, "x-litellm-customer-id: NAME")
+    assert raw_exchange(gateway.port, request.replace(b"NAME", customer.encode(encoding))).status == 403
+
+
 def test_a_named_budget_limits_the_keys_that_refer_to_it_each(gateway):
     budget = f"small-{time.time_ns()}"
     fields = {"budget_id": budget, "max_budget": 0.0000001, "budget_duration": "7d"}

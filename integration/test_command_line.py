@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.asking import CONVERSE, DOCUMENT_CONFIG, MESSAGES, text_of_stream
+from harness.asking import CONVERSE, DOCUMENT_CONFIG, MESSAGES, deployment, model_list, text_of_stream
 from harness.clients import boto3_client, curl_json
 from harness.gateway import MASTER_KEY, run_gateway, with_ending
 from harness.postgres import free_port
@@ -55,6 +55,17 @@ def test_check_accepts_the_documents_configuration_and_the_example_directory(tmp
         {"LITELLM_MASTER_KEY": MASTER_KEY, "BEDGATE_MASTER_KEY": MASTER_KEY},
     )
     assert shipped.returncode == 0, shipped.stderr
+
+
+def test_a_price_that_loses_digits_is_named_with_what_it_counts_as(tmp_path):
+    prices = {"input_cost_per_token": "0.0000033333337", "output_cost_per_token": 0.000015}
+    config = model_list(deployment("fine", **prices))
+    (tmp_path / "config.yaml").write_text(with_ending(config))
+    told = "model_list[0].litellm_params.input_cost_per_token: 0.0000033333337 counts as 0.000003333334"
+    checked = run_to_end(["check", "--config", str(tmp_path / "config.yaml")])
+    assert checked.returncode == 0 and told in checked.stdout and "output_cost" not in checked.stdout, checked
+    with run_gateway(config, {}) as gateway:
+        assert told in gateway.errors()
 
 
 def test_a_directory_of_files_is_merged_and_a_contradiction_is_named(tmp_path):

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from harness.asking import CONVERSE, DOCUMENT_CONFIG
 from harness.clients import curl_json
+from harness.postgres import free_port
 from harness.process import run_to_end
 from harness.waiting import eventually
 
@@ -233,3 +234,40 @@ def test_limits_for_single_models_in_the_budget_of_a_customer_are_not_lost_in_si
         code, lines = lost(gateway)
         assert code == 64 and len(lines) == 2, lines
         assert any("max_end_user_budget_id" in line and line.endswith("(cust)") for line in lines), lines
+
+
+def test_a_dry_run_says_what_the_import_then_does(litellm, spawn_gateway):
+    """In LiteLLM two keys may have the same alias, in bedgate not."""
+    url, insert = litellm
+    for number in range(3):
+        insert("VerificationToken", token=hash_of(f"sk-twin-{number}-0123456789"), key_alias="twin")
+    insert("VerificationToken", token=hash_of("sk-taken-0123456789"), key_alias="taken")
+    insert("VerificationToken", token=hash_of("sk-there-0123456789"), key_alias="there")
+    insert("TeamTable", team_id="search")
+    with spawn_gateway(config=DOCUMENT_CONFIG) as gateway:
+        gateway.generate_key(key_alias="taken")
+        gateway.generate_key(key="sk-there-0123456789", key_alias="there")
+        assert gateway.call("POST", "/team/new", {"team_id": "search"}).status == 200
+
+        def told(*arguments):
+            done = imported(gateway, url, *arguments)
+            assert done.returncode == 70, done
+            return done.stdout.replace("would be imported", "imported")
+
+        foreseen = told("--dry-run")
+        assert "keys: 1 imported, 1 were there before, 3 skipped" in foreseen, foreseen
+        assert 'another key has the alias "twin"' in foreseen and 'another key has the alias "taken"' in foreseen
+        assert "teams: 0 imported, 1 were there before, 0 skipped" in foreseen
+        assert told() == foreseen
+
+
+def test_an_unusable_source_is_named_as_what_it_is_and_soon(tmp_path):
+    (tmp_path / "config.yaml").write_text(DOCUMENT_CONFIG)
+    where = ["--config", str(tmp_path / "config.yaml"), "--data-dir", str(tmp_path / "data"), "--dry-run"]
+    done = run_to_end(["import-litellm", *where, "--from", "garbage"])
+    assert done.returncode == 70 and "--from" in done.stderr and "DATABASE_URL:" not in done.stderr, done
+    assert done.stderr.count("must begin with") == 1, done.stderr
+    nobody = f"postgresql://someone:hush@127.0.0.1:{free_port()}/litellm"
+    done = run_to_end(["import-litellm", *where, "--from", nobody], within=20)
+    assert done.returncode == 70 and "LiteLLM's database, which --from names" in done.stderr, done
+    assert "cannot be reached" in done.stderr and "hush" not in done.stderr + done.stdout

@@ -62,6 +62,21 @@ def test_an_empty_name_of_a_configuration_says_nothing(tmp_path):
     assert done.returncode == 0 and "file data/bedgate.sqlite" in done.stdout, done
 
 
+def test_keys_in_a_sqlite_file_that_is_not_used_are_told(postgres, spawn_gateway):
+    with spawn_gateway() as running:
+        running.generate_key()
+        assert running.terminate() == 0
+        where = ["--config", str(running.config_path), "--data-dir", str(running.data_dir)]
+        at = ["serve", *where, "--host", "127.0.0.1", "--port", "0"]
+        moved = Process(at, {**running.env, "DATABASE_URL": postgres.new_database()}, listening="listening on")
+        try:
+            assert "bedgate.sqlite" not in moved.output()
+            assert "holds 1 keys, which are not in force" in moved.errors()
+        finally:
+            assert moved.terminate() == 0
+        running.start()
+
+
 def test_a_database_is_named_without_its_password(postgres, tmp_path):
     url = postgres.new_database()
     for command in ("check", "migrate"):

@@ -249,6 +249,9 @@ fn check(config: &Config) -> ExitCode {
     for setting in &config.not_in_force {
         println!("restricts in LiteLLM and does not hold in bedgate: {setting}");
     }
+    for price in &config.rounded {
+        println!("rounded, since prices have twelve decimals: {price}");
+    }
     for ignored in &config.ignored {
         println!("not used by bedgate: {ignored}");
     }

@@ -110,6 +110,8 @@ pub struct Config {
     pub not_in_force: Vec<NotInForce>,
     /// Settings and entries that bedgate does not use; shown in one warning at start.
     pub ignored: Vec<String>,
+    /// Prices with more than twelve decimals, and what they count as; shown in one warning at start.
+    pub rounded: Vec<String>,
 }
 
 impl Config {
@@ -211,6 +213,7 @@ fn judge(
         environment_variables,
         not_in_force: Vec::new(),
         ignored: Vec::new(),
+        rounded: Vec::new(),
         server,
         tier_multipliers,
     };
@@ -222,8 +225,9 @@ fn judge(
     if context.faults.is_empty() {
         let ignored = std::mem::take(&mut context.ignored);
         let not_in_force = std::mem::take(&mut context.not_in_force);
+        let rounded = std::mem::take(&mut context.rounded);
         let access_groups = deployments::access_groups(&config.deployments);
-        Ok((Config { ignored, not_in_force, access_groups, ..config }, context))
+        Ok((Config { ignored, not_in_force, rounded, access_groups, ..config }, context))
     } else {
         Err(ConfigFaults(context.faults))
     }

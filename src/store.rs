@@ -15,6 +15,7 @@ mod schema;
 mod shipping;
 pub mod spend;
 mod sqlite;
+mod taken;
 #[cfg(test)]
 mod tests;
 
@@ -114,6 +115,12 @@ macro_rules! on_writer {
 use {on_connection, on_reader, on_writer};
 
 impl Store {
+    /// How many keys lie in the data directory's SQLite file while Postgres is used, for which they are lost.
+    #[must_use]
+    pub fn keys_left_behind(config: &DatabaseConfig, data_dir: &Path) -> Option<i64> {
+        config.url.as_ref().and_then(|_| sqlite::keys_left_in(data_dir)).filter(|count| *count > 0)
+    }
+
     /// Opens the database that the configuration names. Waits up to 30 seconds for a Postgres that is starting.
     /// Must be called on a tokio runtime that lives as long as the store.
     ///
@@ -121,11 +128,24 @@ impl Store {
     ///
     /// A URL or certificate that cannot be used, a database that does not answer, a file that cannot be opened.
     pub async fn open(config: &DatabaseConfig, data_dir: &Path) -> Result<Self, StoreError> {
+        Self::open_within(postgres::WAIT_AT_START, config, data_dir).await
+    }
+
+    /// The same for a Postgres that is not starting: waits no longer than this, and the try under way then.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::open`].
+    pub async fn open_within(
+        wait: Duration,
+        config: &DatabaseConfig,
+        data_dir: &Path,
+    ) -> Result<Self, StoreError> {
         let runtime = Handle::current();
         let backend = match &config.url {
             Some(url) => {
                 let pools = PostgresPools::new(url, config.pool_size, runtime.clone())?;
-                postgres::wait_until_reachable(&pools.pool).await?;
+                postgres::wait_until_reachable(&pools.pool, wait).await?;
                 Backend::Postgres(pools)
             }
             None => Backend::Sqlite(SqlitePools::open(data_dir)?),

@@ -10,6 +10,7 @@ mod surroundings;
 
 use std::collections::{BTreeMap, HashSet};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -34,6 +35,9 @@ const TABLES: [(LitellmTable, &str); 4] = [
     (LitellmTable::Keys, "keys"),
 ];
 
+/// How long LiteLLM's database may be away before the import gives up.
+const WAIT_FOR_SOURCE: Duration = Duration::from_secs(10);
+
 /// Of the rows that lose the same, so many are named.
 const MAX_NAMED: usize = 10;
 
@@ -49,14 +53,13 @@ pub(super) struct ImportOptions {
 /// Imports what is not there yet, and says what became of each table.
 pub(super) async fn run(config: Config, from: Secret, options: ImportOptions) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&config.server.data_dir)?;
+    let source = open_source(from, &config).await?;
     let target = Store::open(&config.database, &config.server.data_dir).await?;
     target.migrate().await?;
-    let source = DatabaseConfig { url: Some(from), ..config.database.clone() };
-    let source = Store::open(&source, &config.server.data_dir).await?;
     let change = Change { actor: ACTOR.to_owned(), at: UnixMicros::now() };
     let surroundings = Surroundings::read(&source, config.budgets.max_end_user_budget_id.as_deref()).await?;
-    let import = Import { source: &source, surroundings: &surroundings, change };
-    let survey = import.walk(None).await?;
+    let import = Import { source: &source, target: &target, surroundings: &surroundings, change };
+    let survey = import.walk(Run::Survey).await?;
     survey.losses.print();
     let is_stopped = survey.losses.lose_limits() && !options.accept_loss;
     if options.only_show || is_stopped {
@@ -71,16 +74,36 @@ pub(super) async fn run(config: Config, from: Secret, options: ImportOptions) ->
         );
         return Ok(ExitCode::from(EXIT_USAGE));
     }
-    let done = import.walk(Some(&target)).await?;
+    let done = import.walk(Run::Import).await?;
     done.print("imported");
     Ok(done.exit_code())
+}
+
+/// LiteLLM's database: it runs already, so it is not waited for as bedgate's own is.
+async fn open_source(from: Secret, config: &Config) -> anyhow::Result<Store> {
+    let source = DatabaseConfig { url: Some(from), ..config.database.clone() };
+    let opened = Store::open_within(WAIT_FOR_SOURCE, &source, &config.server.data_dir).await;
+    opened.map_err(|error| match error {
+        StoreError::Url(why) => anyhow::anyhow!("--from (or LITELLM_DATABASE_URL): {why}"),
+        other => anyhow::anyhow!("LiteLLM's database, which --from names: {other}"),
+    })
 }
 
 /// A database of LiteLLM's that is taken over.
 struct Import<'i> {
     source: &'i Store,
+    target: &'i Store,
     surroundings: &'i Surroundings,
     change: Change,
+}
+
+/// What a walk through all rows is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Run {
+    /// To see what an import would do.
+    Survey,
+    /// To do it.
+    Import,
 }
 
 /// What became of all rows.
@@ -90,6 +113,8 @@ struct Outcome {
     losses: Losses,
     /// The budgets and teams that were skipped, and what they are.
     refused: HashSet<(HolderKind, String)>,
+    /// The aliases of the keys so far: in LiteLLM, two keys may have the same.
+    aliases: HashSet<String>,
 }
 
 /// What became of the rows of a table.
@@ -123,8 +148,8 @@ enum Record {
 }
 
 impl Import<'_> {
-    /// Goes through all rows, and writes them if there is a target.
-    async fn walk(&self, target: Option<&Store>) -> Result<Outcome, StoreError> {
+    /// Goes through all rows.
+    async fn walk(&self, run: Run) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
         for (id, loss) in &self.surroundings.of_everybody {
             outcome.losses.add("database", id, *loss);
@@ -139,7 +164,7 @@ impl Import<'_> {
                 for (id, row) in rows {
                     let shown = shown_id(table, &id).to_owned();
                     let losses = self.losses_of(table, &row);
-                    let done = self.import(target, table, id.clone(), row, &outcome).await;
+                    let done = self.import(run, table, id.clone(), row, &mut outcome).await;
                     if done.is_ok() {
                         losses.into_iter().for_each(|loss| outcome.losses.add(name, &shown, loss));
                     }
@@ -161,11 +186,11 @@ impl Import<'_> {
 
     async fn import(
         &self,
-        target: Option<&Store>,
+        run: Run,
         table: LitellmTable,
         id: String,
         row: Value,
-        so_far: &Outcome,
+        so_far: &mut Outcome,
     ) -> Result<(), NotImported> {
         let record = match holder_kind(table) {
             Some(kind) => Record::Holder(Box::new(rows::holder(kind, id, row, &self.change)?)),
@@ -175,12 +200,29 @@ impl Import<'_> {
             }
         };
         so_far.require_its_limits(&record)?;
-        let Some(target) = target else { return Ok(()) };
+        if run == Run::Survey {
+            return self.look_ahead(&record, so_far).await;
+        }
+        let (target, change) = (self.target, self.change.clone());
         match record {
-            Record::Key(record, spend) => drop(target.create_key(*record, spend, self.change.clone()).await?),
-            Record::Holder(record) => drop(target.create_holder(*record, self.change.clone()).await?),
+            Record::Key(record, spend) => drop(target.create_key(*record, spend, change).await?),
+            Record::Holder(record) => drop(target.create_holder(*record, change).await?),
         }
         Ok(())
+    }
+
+    /// Fails as the import would: an alias may also be that of a key before this one.
+    async fn look_ahead(&self, record: &Record, so_far: &mut Outcome) -> Result<(), NotImported> {
+        let taken = match record {
+            Record::Holder(holder) => self.target.taken_by_holder(holder.kind, holder.id.clone()).await?,
+            Record::Key(key, _) => {
+                let taken = self.target.taken_by_key(key.hash, key.key_alias.clone()).await?;
+                let alias = key.key_alias.clone().filter(|_| taken.is_none());
+                let of_another = alias.filter(|alias| !so_far.aliases.insert(alias.clone()));
+                taken.or(of_another.map(TakenName::Alias))
+            }
+        };
+        taken.map_or(Ok(()), |name| Err(StoreError::Taken(name).into()))
     }
 }
 

@@ -126,6 +126,9 @@ fn warn_of(config: &Config) {
     for setting in &config.not_in_force {
         log::warn!("RESTRICTS IN LITELLM AND DOES NOT HOLD IN BEDGATE: {setting}");
     }
+    if !config.rounded.is_empty() {
+        log::warn!("rounded, since prices have twelve decimals: {}", config.rounded.join("; "));
+    }
     if !config.ignored.is_empty() {
         log::warn!("not used by bedgate: {}", config.ignored.join("; "));
     }

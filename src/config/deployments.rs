@@ -10,6 +10,7 @@ use super::fault::Place;
 use super::identity::IdentityConfig;
 use super::model::{self, BedrockModel, ModelForm};
 use super::multipliers;
+use super::price;
 use super::section::{Context, Section};
 use super::setting::{Picodollars, Share, Timeout};
 use super::tree::{Node, NodeValue};
@@ -249,8 +250,11 @@ fn own_prices(params: &mut Section<'_>, info: &mut Section<'_>, ctx: &mut Contex
     let of_params = params.take_where(is_price);
     let mut prices = BTreeMap::new();
     for (key, node) in of_info.into_iter().chain(of_params) {
-        if let Some(price) = ctx.read::<Picodollars>(node) {
-            prices.insert(key.to_owned(), price.0);
+        if let Some(Picodollars { amount, rounded_from }) = ctx.read(node) {
+            if let Some(written) = rounded_from {
+                ctx.rounded.push(format!("{}: {written} counts as {}", node.place, price::shown(amount)));
+            }
+            prices.insert(key.to_owned(), amount);
         }
     }
     prices

@@ -26,6 +26,18 @@ pub enum NotAPrice {
 /// # Errors
 /// When the text is not a decimal number, is negative or does not fit.
 pub fn picodollars(text: &str) -> Result<i64, NotAPrice> {
+    rounded(text).map(|rounded| rounded.amount)
+}
+
+/// Picodollars, and whether digits were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rounded {
+    pub(super) amount: i64,
+    pub(super) is_exact: bool,
+}
+
+/// [`picodollars`] that says whether it rounded.
+pub(super) fn rounded(text: &str) -> Result<Rounded, NotAPrice> {
     let text = text.trim();
     if text.len() > MAX_PRICE_CHARS {
         return Err(NotAPrice::NotADecimal);
@@ -43,8 +55,20 @@ pub fn picodollars(text: &str) -> Result<i64, NotAPrice> {
     }
     let fraction_digits = i32::try_from(fraction.len()).map_err(|_| NotAPrice::NotADecimal)?;
     let shift = exponent.saturating_sub(fraction_digits).saturating_add(DECIMALS);
-    let amount = shifted(digits.trim_start_matches('0'), shift)?;
-    if is_negative && amount != 0 { Err(NotAPrice::Negative) } else { Ok(amount) }
+    let digits = digits.trim_start_matches('0');
+    let amount = shifted(digits, shift)?;
+    // The digits that stand behind the twelfth decimal; beyond the last digit that is not zero there are none.
+    let last = digits.trim_end_matches('0').len();
+    let kept = i64::try_from(digits.len()).unwrap_or(i64::MAX).saturating_add(i64::from(shift));
+    let is_exact = i64::try_from(last).unwrap_or(i64::MAX) <= kept.max(0);
+    if is_negative && amount != 0 { Err(NotAPrice::Negative) } else { Ok(Rounded { amount, is_exact }) }
+}
+
+/// `0.000003333334`.
+pub(super) fn shown(picodollars: i64) -> String {
+    let one = 10_i64.pow(DECIMALS.unsigned_abs());
+    let text = format!("{}.{:012}", picodollars / one, picodollars % one);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// The integer the digits name, times ten to the power of `shift`.
@@ -111,6 +135,24 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(picodollars(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_price_that_loses_digits_says_so() {
+        for (text, is_exact, expected) in [
+            ("3e-06", true, "0.000003"),
+            ("0.0000033333337", false, "0.000003333334"),
+            ("0.0000033333330", true, "0.000003333333"),
+            ("3.3333333333333335e-07", false, "0.000000333333"),
+            ("1e-12", true, "0.000000000001"),
+            ("1e-13", false, "0"),
+            ("0.00e-20", true, "0"),
+            ("120", true, "120"),
+            ("1e2", true, "100"),
+        ] {
+            let read = rounded(text).unwrap();
+            assert_eq!((read.is_exact, shown(read.amount).as_str()), (is_exact, expected), "{text}");
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Context {
     pub(super) faults: Vec<Fault>,
     pub(super) ignored: Vec<String>,
     pub(super) not_in_force: Vec<NotInForce>,
+    /// Prices that lost digits, and what they count as.
+    pub(super) rounded: Vec<String>,
     /// Regions of entries whose host AWS must have.
     pub(super) regions: Vec<(Place, Region)>,
     /// Every key that was looked for, in full (`router_settings.timeout`), for the test of `config/`.
@@ -36,6 +38,7 @@ impl Context {
             faults: Vec::new(),
             ignored: Vec::new(),
             not_in_force: Vec::new(),
+            rounded: Vec::new(),
             regions: Vec::new(),
             asked: BTreeSet::new(),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::price::picodollars;
+use super::price;
 use super::tree::Scalar;
 use crate::domain::{Region, Secret};
 
@@ -231,13 +231,19 @@ impl Setting for Region {
 }
 
 /// A price for one unit.
-pub(super) struct Picodollars(pub(super) i64);
+pub(super) struct Picodollars {
+    pub(super) amount: i64,
+    /// As it is written, where digits of it are lost.
+    pub(super) rounded_from: Option<String>,
+}
 
 impl Setting for Picodollars {
     const EXPECTED: &'static str = "a price in dollars for one unit, from 0, such as 0.000003 or 3e-06";
 
     fn parse(scalar: &Scalar) -> Option<Self> {
-        picodollars(text(scalar)?).ok().map(Self)
+        let text = text(scalar)?;
+        let price::Rounded { amount, is_exact } = price::rounded(text).ok()?;
+        Some(Self { amount, rounded_from: (!is_exact).then(|| text.trim().to_owned()) })
     }
 }
 

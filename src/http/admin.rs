@@ -29,6 +29,7 @@ mod query;
 mod regenerate;
 mod show;
 mod spend;
+mod spent;
 #[cfg(test)]
 mod tests;
 

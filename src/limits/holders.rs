@@ -33,6 +33,16 @@ impl HolderDirectory {
         holders.0.get(slot(kind))?.get(id).filter(|holder| !holder.deleted).cloned()
     }
 
+    /// [`HolderDirectory::apply`] for what was looked up and is mostly known.
+    pub fn take_in(&self, found: &[HolderRecord]) {
+        let is_news = |holder: &HolderRecord| {
+            self.find(holder.kind, &holder.id).is_none_or(|known| known.revision < holder.revision)
+        };
+        if found.iter().any(is_news) {
+            self.apply(found);
+        }
+    }
+
     /// Takes changes in, in force for every request that starts after this returns; what is older than what is known
     /// is passed over.
     pub fn apply(&self, changed: &[HolderRecord]) {

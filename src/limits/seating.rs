@@ -39,11 +39,14 @@ impl LimitTable {
         let Request { caller, model, is_charged, id, now } = request;
         let mut admission = Admission::new(id, now, self.defaults.estimate);
         if let Caller::Key(key) = caller {
-            self.seat_key(&mut admission, key, now);
-            self.seat_model(&mut admission, key, model, now);
+            let budget = self.named_budget(key.budget_id.as_deref()).await?;
+            let limits = completed(&key.limits, budget.as_deref());
+            self.seat_key(&mut admission, key, &limits, now);
+            self.seat_model(&mut admission, key, &limits, model, now);
             if let Some(team) = self.team_of(key) {
                 require_not_blocked(&team)?;
-                let limits = self.with_budget(&team.limits, team.budget_id.as_deref());
+                let budget = self.named_budget(team.budget_id.as_deref()).await?;
+                let limits = completed(&team.limits, budget.as_deref());
                 let subject = Subject::Team(team.id.clone());
                 self.seat(&mut admission, subject, &limits, NanoUsd::ZERO, now, || {
                     SeatName::Team(team.alias.clone().unwrap_or_else(|| team.id.clone()))
@@ -77,7 +80,9 @@ impl LimitTable {
                 "the customer {id:?} is blocked; ask your administrator"
             )));
         }
-        let own = record.as_ref().map(|record| self.with_budget(&record.limits, record.budget_id.as_deref()));
+        let named = record.as_ref().and_then(|record| record.budget_id.as_deref());
+        let budget = self.named_budget(named).await?;
+        let own = record.as_ref().map(|record| completed(&record.limits, budget.as_deref()));
         let own = own.unwrap_or_default();
         let limits = match self.customer_default() {
             Some(default) if own.max_budget.is_none() => Cow::Owned(own.over(&default)),
@@ -120,10 +125,7 @@ impl LimitTable {
     /// Limits, completed by those of the budget they name.
     #[must_use]
     pub fn with_budget<'l>(&self, limits: &'l LimitSet, budget_id: Option<&str>) -> Cow<'l, LimitSet> {
-        match budget_id.and_then(|id| self.holders.find(HolderKind::Budget, id)) {
-            Some(budget) => Cow::Owned(limits.over(&budget.limits)),
-            None => Cow::Borrowed(limits),
-        }
+        completed(limits, budget_id.and_then(|id| self.holders.find(HolderKind::Budget, id)).as_deref())
     }
 
     /// Refuses a model that the key's team may not use.
@@ -147,12 +149,30 @@ impl LimitTable {
         )))
     }
 
-    fn seat_key(&self, admission: &mut Admission, key: &Arc<KeyRecord>, now: UnixMicros) {
-        if key.limits.is_empty() && key.budget_id.is_none() {
+    /// The budget that a key or a customer names. Where another gateway made it a moment ago, the database is asked: what
+    /// it limits must not be without limits meanwhile.
+    async fn named_budget(&self, id: Option<&str>) -> Result<Option<Arc<HolderRecord>>, GatewayError> {
+        let Some(id) = id else { return Ok(None) };
+        if let Some(budget) = self.holders.find(HolderKind::Budget, id) {
+            return Ok(Some(budget));
+        }
+        match self.look_up_in_time(HolderKind::Budget, id).await {
+            Ok(Some(budget)) => Ok(Some(Arc::new(budget))),
+            Ok(None) => Err(GatewayError::AccessDenied(format!(
+                "the budget {id:?}, which limits this call, is not there: your administrator can make it with /budget/new"
+            ))),
+            Err(_) => Err(GatewayError::Overloaded {
+                reason: format!("the gateway cannot read the budget {id:?}: its database is away").into(),
+                retry_after: Duration::from_secs(1),
+            }),
+        }
+    }
+
+    fn seat_key(&self, admission: &mut Admission, key: &Arc<KeyRecord>, limits: &LimitSet, now: UnixMicros) {
+        if limits.is_empty() {
             return;
         }
-        let limits = self.with_budget(&key.limits, key.budget_id.as_deref());
-        self.seat(admission, Subject::Key(key.hash), &limits, key.spend_carried, now, || {
+        self.seat(admission, Subject::Key(key.hash), limits, key.spend_carried, now, || {
             SeatName::Key(Arc::clone(key))
         });
     }
@@ -161,13 +181,10 @@ impl LimitTable {
         &self,
         admission: &mut Admission,
         key: &Arc<KeyRecord>,
+        limits: &LimitSet,
         model: Option<&str>,
         now: UnixMicros,
     ) {
-        if key.limits.models.is_empty() && key.budget_id.is_none() {
-            return;
-        }
-        let limits = self.with_budget(&key.limits, key.budget_id.as_deref());
         let Some((model, own)) = model.and_then(|model| Some((model, limits.models.get(model)?))) else {
             return;
         };
@@ -223,6 +240,14 @@ impl LimitTable {
             log::warn!("soft budget exceeded: {name}");
         }
         Ok(())
+    }
+}
+
+/// Limits, completed by those of a budget.
+fn completed<'l>(limits: &'l LimitSet, budget: Option<&HolderRecord>) -> Cow<'l, LimitSet> {
+    match budget {
+        Some(budget) => Cow::Owned(limits.over(&budget.limits)),
+        None => Cow::Borrowed(limits),
     }
 }
 

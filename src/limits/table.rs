@@ -14,12 +14,12 @@ use super::holders::HolderDirectory;
 use super::rate::{RateCounter, RateTerms};
 use super::responses::ResponseOwners;
 use crate::config::BudgetsConfig;
-use crate::domain::period::Period;
+use crate::domain::period::{Period, Window};
 use crate::domain::{FastMap, KeyHash, NanoUsd, UnixMicros, Zone};
 use crate::event::{EventView, PackedEvent, Payer};
 use crate::metrics::Metrics;
 use crate::store::spend::{SpendOf, SpendSince};
-use crate::store::{LimitSet, Store, StoreError};
+use crate::store::{HolderKind, HolderRecord, LimitSet, Store, StoreError};
 
 /// How often counters in use are read from the database: others' spend counts after this and the time of one query.
 const READ_INTERVAL: Duration = Duration::from_millis(500);
@@ -200,7 +200,11 @@ impl LimitTable {
     /// The terms of a budget, where there is one.
     #[must_use]
     pub fn budget_terms(&self, limits: &LimitSet, carried: NanoUsd) -> Option<BudgetTerms> {
-        (limits.max_budget.is_some() || limits.soft_budget.is_some()).then(|| BudgetTerms {
+        (limits.max_budget.is_some() || limits.soft_budget.is_some()).then(|| self.terms(limits, carried))
+    }
+
+    fn terms(&self, limits: &LimitSet, carried: NanoUsd) -> BudgetTerms {
+        BudgetTerms {
             max: limits.max_budget,
             soft: limits.soft_budget,
             period: limits.budget_duration.as_deref().and_then(Period::parse),
@@ -209,7 +213,34 @@ impl LimitTable {
             enforcement: limits.enforcement.unwrap_or(self.defaults.enforcement),
             carried,
             reset: limits.reset,
-        })
+        }
+    }
+
+    /// Since when spend counts, and from which amount on, whether a budget is set or not.
+    #[must_use]
+    pub fn window(&self, limits: &LimitSet, carried: NanoUsd, now: UnixMicros) -> (Window, NanoUsd) {
+        self.terms(limits, carried).window(now)
+    }
+
+    /// A team, customer or budget as the database has it now: another gateway may have made it a moment ago. It is in
+    /// force here from now on.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn look_up(&self, kind: HolderKind, id: &str) -> Result<Option<HolderRecord>, StoreError> {
+        let found = self.store.find_holders(kind, vec![id.to_owned()]).await?.pop();
+        self.holders.take_in(found.as_slice());
+        Ok(found)
+    }
+
+    /// [`LimitTable::look_up`] for a request: bounded in time.
+    pub(super) async fn look_up_in_time(
+        &self,
+        kind: HolderKind,
+        id: &str,
+    ) -> Result<Option<HolderRecord>, StoreError> {
+        let looking = tokio::time::timeout(READ_TIMEOUT, self.look_up(kind, id));
+        looking.await.unwrap_or_else(|_| Err(StoreError::Failed("no answer in time".to_owned())))
     }
 
     /// What is spent in the current window and when that ends, freshly read.

@@ -29,9 +29,9 @@ pub enum StoreError {
     /// Another key has this alias, or a key with this hash exists.
     #[error("{0}")]
     Taken(TakenName),
-    /// `DATABASE_URL` cannot be used.
+    /// The URL cannot be used; not its source too, or the text would be told twice.
     #[error("DATABASE_URL: {0}")]
-    Url(#[from] DatabaseUrlError),
+    Url(DatabaseUrlError),
     /// Certificates for the database cannot be used.
     #[error("TLS to the database: {0}")]
     Tls(String),
@@ -80,6 +80,12 @@ impl StoreError {
                 | Self::ReadOnly(_)
                 | Self::Failed(_)
         )
+    }
+}
+
+impl From<DatabaseUrlError> for StoreError {
+    fn from(error: DatabaseUrlError) -> Self {
+        Self::Url(error)
     }
 }
 

@@ -11,10 +11,10 @@ pub use self::follow::follow_holders;
 use self::row::HolderRow;
 use super::audit::{AuditRow, Change};
 use super::error::{StoreError, TakenName};
-use super::limit_set::{LimitPatch, LimitSet};
+use super::limit_set::{LimitPatch, LimitSet, SpendReset};
 use super::schema::{audit_log, keys, limit_holders, revisions};
 use super::{Store, on_reader, on_writer};
-use crate::domain::UnixMicros;
+use crate::domain::{NanoUsd, UnixMicros};
 
 /// The counter's name in `revisions`.
 const COUNTER: &str = "limit_holders";
@@ -155,7 +155,8 @@ macro_rules! next_revision {
 }
 
 impl Store {
-    /// Keeps a new holder. Its `revision` is set by the store.
+    /// Keeps a new holder. Its `revision` is set by the store. One that has the name of a deleted one has spent nothing,
+    /// unless its limits say otherwise.
     ///
     /// # Errors
     ///
@@ -173,6 +174,11 @@ impl Store {
                 let found: Option<bool> = same.select(limit_holders::deleted).first(conn).await.optional()?;
                 if found == Some(false) {
                     return Err(StoreError::Taken(TakenName::Holder(record.kind, id)));
+                }
+                if found.is_some() && record.kind != HolderKind::Budget {
+                    // What the deleted one of that name has spent is not this one's.
+                    let nothing = SpendReset { at: change.at, to: NanoUsd::ZERO };
+                    record.limits.reset = record.limits.reset.or(Some(nothing));
                 }
                 // One of that name that was deleted makes room.
                 let same = limit_holders::table.find((kind, id.clone()));
@@ -247,6 +253,34 @@ impl Store {
                 Ok(Some(after))
             })
             .await
+        })
+    }
+
+    /// The holders of a kind that have these ids, in no order, as the database has them now.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database.
+    pub async fn find_holders(
+        &self,
+        kind: HolderKind,
+        ids: Vec<String>,
+    ) -> Result<Vec<HolderRecord>, StoreError> {
+        on_reader!(self, |conn| {
+            // Postgres takes no zero byte in a text, and no id has one.
+            let ids: Vec<String> = ids.into_iter().filter(|id| !id.contains('\0')).collect();
+            let mut found = Vec::with_capacity(ids.len());
+            for ids in ids.chunks(PAGE_SIZE) {
+                let rows = limit_holders::table
+                    .filter(limit_holders::kind.eq(kind.as_str()))
+                    .filter(limit_holders::id.eq_any(ids))
+                    .filter(limit_holders::deleted.eq(false))
+                    .select(HolderRow::as_select())
+                    .load::<HolderRow>(conn)
+                    .await?;
+                found.extend(rows);
+            }
+            found.into_iter().map(HolderRow::into_record).collect()
         })
     }
 

@@ -30,7 +30,7 @@ const WAIT_FOR_RECYCLING: Duration = Duration::from_secs(5);
 /// name leaves behind comes to an end.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(300);
 /// How long the start waits for a database that is starting too.
-const WAIT_AT_START: Duration = Duration::from_secs(30);
+pub(super) const WAIT_AT_START: Duration = Duration::from_secs(30);
 /// Between two attempts while it waits.
 const PAUSE_AT_START: Duration = Duration::from_millis(500);
 
@@ -140,8 +140,11 @@ fn is_untrusted(error: &tokio_postgres::Error) -> bool {
 }
 
 /// Waits, within limits, until the database answers: in a compose file both start at once.
-pub(super) async fn wait_until_reachable(pool: &Pool<AsyncPgConnection>) -> Result<(), StoreError> {
-    let deadline = tokio::time::Instant::now() + WAIT_AT_START;
+pub(super) async fn wait_until_reachable(
+    pool: &Pool<AsyncPgConnection>,
+    wait: Duration,
+) -> Result<(), StoreError> {
+    let deadline = tokio::time::Instant::now() + wait;
     let mut told = false;
     loop {
         match pool.get().await.map_err(StoreError::from) {
@@ -150,7 +153,7 @@ pub(super) async fn wait_until_reachable(pool: &Pool<AsyncPgConnection>) -> Resu
             Err(error) if tokio::time::Instant::now() >= deadline => return Err(error),
             Err(error) => {
                 if !told {
-                    log::warn!(limit_seconds = WAIT_AT_START.as_secs(); "waiting for the database: {error}");
+                    log::warn!(limit_seconds = wait.as_secs(); "waiting for the database: {error}");
                     told = true;
                 }
                 tokio::time::sleep(PAUSE_AT_START).await;

@@ -72,6 +72,14 @@ impl SqlitePools {
     }
 }
 
+/// How many keys a file holds that is not used, because another database is; `None` where there is no such file, or none that
+/// can be read.
+pub(super) fn keys_left_in(data_dir: &Path) -> Option<i64> {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let file = rusqlite::Connection::open_with_flags(file_in(data_dir), flags).ok()?;
+    file.query_row("SELECT count(*) FROM keys", [], |row| row.get(0)).ok()
+}
+
 /// The file holds hashes of keys and who spent what: nobody else's to read.
 fn make_private(file: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();

@@ -9,11 +9,11 @@ use diesel_async::SimpleAsyncConnection as _;
 use serde_json::json;
 
 use super::keys::{Change, KeptPair, KeyChange, KeyOrder, MAX_PAIRS_PER_KEY, SealedPair, SortedBy};
-use super::limit_set::LimitSet;
+use super::limit_set::{LimitSet, SpendReset};
 use super::spend::{DaySpend, Days, Scope, SpendOf, SpendSince, SpendSum, Spent};
 use super::{
-    InsertedSpend, KeyFilter, KeyPatch, KeyRecord, ResponseOwner, SpendFilter, Store, StoreError, TakenName,
-    follow_keys, on_writer,
+    HolderKind, HolderRecord, InsertedSpend, KeyFilter, KeyPatch, KeyRecord, ResponseOwner, SpendFilter,
+    Store, StoreError, TakenName, follow_keys, on_writer,
 };
 use crate::config::DatabaseConfig;
 use crate::domain::{EventId, KeyHash, NanoUsd, Secret, Service, UnixMicros};
@@ -117,6 +117,8 @@ on_each_database! {
     what_had_no_price_is_charged_later_and_once => unpriced_is_charged;
     what_has_no_cost_counts_as_its_estimate_until_it_is_priced => estimates_count;
     tags_are_summed_and_days_are_whole => tags_and_days;
+    what_many_spent_since_a_moment_each_is_that_of_their_events => many_since;
+    a_holder_that_is_made_again_has_spent_nothing => holder_again;
 }
 
 fn change(at: UnixMicros) -> Change {
@@ -397,6 +399,71 @@ async fn estimates_count(database: &TestDatabase) {
         assert!(store.reprice(row, NanoUsd(7), None).await.unwrap());
     }
     assert_eq!(counted().await, vec![Spent { cost: NanoUsd(cost + 14), estimated: NanoUsd::ZERO }; 6]);
+}
+
+async fn many_since(database: &TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let all: Vec<SpendEvent> = (0..40)
+        .map(|number| {
+            let payer = Payer::Key(KeyHash::of(if number % 3 == 0 { "one" } else { "two" }));
+            let mut event = event(number, payer);
+            event.begun.team_id = Some(format!("team {}", number % 4));
+            event
+        })
+        .collect();
+    store.insert_spend(&all).await.unwrap();
+    let payers = ["one", "two", "three"].map(|key| SpendOf::Payer(KeyHash::of(key).to_string()));
+    let teams = (0..5).map(|number| SpendOf::Team(format!("team {number}")));
+    let users = (0..6).map(|number| SpendOf::EndUser(format!("customer {number}")));
+    // More than one query asks for.
+    let strangers = (0..600).map(|number| SpendOf::Payer(format!("stranger {number}")));
+    let subjects: Vec<SpendOf> = payers.into_iter().chain(teams).chain(users).chain(strangers).collect();
+    // Of each one a moment of its own within a day, a midnight, and another moment: the same name more than once.
+    let asked: Vec<SpendSince> = (0_i64..)
+        .zip(&subjects)
+        .flat_map(|(number, of)| {
+            let moments = [NOON.0 + number % 50 * 500_000_000, NOON.0 + DAY / 2, NOON.0 + DAY + number];
+            moments.map(|since| SpendSince { of: of.clone(), since: UnixMicros(since) })
+        })
+        .collect();
+    let expected: Vec<i64> = asked
+        .iter()
+        .map(|SpendSince { of, since }| {
+            let counts = |event: &&SpendEvent| {
+                let is_theirs = match of {
+                    SpendOf::Payer(payer) => event.begun.payer.to_string() == *payer,
+                    SpendOf::Team(team) => event.begun.team_id.as_ref() == Some(team),
+                    SpendOf::EndUser(user) => event.begun.end_user.as_ref() == Some(user),
+                    SpendOf::PayerAndModel(..) | SpendOf::All => false,
+                };
+                is_theirs && event.begun.started_at >= *since
+            };
+            all.iter().filter(counts).filter_map(|event| event.ended.cost).map(|cost| cost.0).sum()
+        })
+        .collect();
+    let found: Vec<i64> =
+        store.spent_since(asked).await.unwrap().into_iter().map(|spent| spent.cost.0).collect();
+    assert_eq!(found, expected);
+    assert!(expected.iter().filter(|sum| **sum > 0).count() > 20);
+}
+
+async fn holder_again(database: &TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let make = async |kind, at| {
+        let change = change(UnixMicros(at));
+        let record = HolderRecord::new(kind, "again".to_owned(), &change);
+        store.create_holder(record, change).await.unwrap().limits.reset
+    };
+    for kind in [HolderKind::Team, HolderKind::Customer, HolderKind::Budget] {
+        assert_eq!(make(kind, 1).await, None);
+        store.delete_holder(kind, "again".to_owned(), change(UnixMicros(2))).await.unwrap().unwrap();
+        let nothing = SpendReset { at: UnixMicros(3), to: NanoUsd::ZERO };
+        assert_eq!(make(kind, 3).await, Some(nothing).filter(|_| kind != HolderKind::Budget));
+        let found = store.find_holders(kind, vec!["again".to_owned(), "nobody".to_owned()]).await.unwrap();
+        assert_eq!(found.iter().map(|holder| holder.created_at.0).collect::<Vec<_>>(), [3]);
+    }
 }
 
 async fn pages_follow(database: &TestDatabase) {

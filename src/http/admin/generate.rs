@@ -9,6 +9,7 @@ use super::fields::Fields;
 use super::{AdminState, credentials, duration, key_policy, read_body, show};
 use crate::domain::{KeyHash, NanoUsd, UnixMicros, key_name, new_virtual_key};
 use crate::store::keys::Change;
+use crate::store::limit_set::SpendReset;
 use crate::store::{HolderKind, KeyRecord};
 
 /// Shortest key a client may choose, in characters (LiteLLM's limit).
@@ -24,8 +25,13 @@ pub(super) async fn generate(
     payload: web::Payload,
 ) -> Result<HttpResponse, AdminError> {
     let change = AdminCaller::master(&state, &req)?;
-    let wanted = WantedKey::parse(&state, &read_body(payload).await?, &change, rand::random())?;
-    super::holders::require_budget(&state, wanted.record.budget_id.as_deref())?;
+    let fields = Fields::parse(&read_body(payload).await?)?;
+    // Its limits bound the key's, also where another gateway made it a moment ago.
+    if let Some(id) = fields.peek("budget_id") {
+        state.limits.look_up(HolderKind::Budget, id).await?;
+    }
+    let wanted = WantedKey::parse(&state, fields, &change, rand::random())?;
+    super::holders::require_budget(&state, wanted.record.budget_id.as_deref()).await?;
     if wanted.aws_credentials {
         credentials::require_vault(&state)?;
     }
@@ -58,11 +64,10 @@ impl WantedKey {
     /// Reads the body of the call, and completes it by what the configuration says of new keys.
     fn parse(
         state: &AdminState,
-        body: &[u8],
+        mut fields: Fields,
         change: &Change,
         random: [u8; RANDOM_BYTES],
     ) -> Result<Self, AdminError> {
-        let mut fields = Fields::parse(body)?;
         let named = fields.peek("budget_id").and_then(|id| state.limits.holders.find(HolderKind::Budget, id));
         key_policy::complete(
             &state.key_policy,
@@ -74,10 +79,7 @@ impl WantedKey {
         let duration = fields.text("duration");
         let expires_at =
             duration.as_deref().and_then(|text| read_expiry(&mut fields, text, change.at)).flatten();
-        let spend = fields.amount("spend").and_then(|usd| {
-            NanoUsd::from_usd(usd)
-                .or_else(|| fields.fault("spend", "less_than_equal", "Input is too large", &json!(usd)))
-        });
+        let spend = super::limits::money(&mut fields, "spend").unwrap_or_default();
         let limits = super::limits::read(&mut fields);
         let budget_id = fields.text("budget_id").filter(|id| !id.is_empty());
         let (metadata, metadata_tags) = fields.metadata().unwrap_or_else(|| (json!({}), None));
@@ -101,13 +103,17 @@ impl WantedKey {
         fields.finish()?;
         key_policy::refuse_above(&state.key_policy.bounds, &limits, duration.as_deref(), change.at)?;
         limits.apply(&mut record.limits, change.at);
+        if spend != NanoUsd::ZERO {
+            // Counts in the window that is open now, also of a budget that starts anew.
+            record.limits.reset = Some(SpendReset { at: change.at, to: spend });
+        }
         let key = match key {
             Some(key) => checked_key(key)?,
             None => new_virtual_key(random),
         };
         record.hash = KeyHash::of(&key);
         record.key_name = key_name(&key);
-        Ok(Self { key, record, spend: spend.unwrap_or_default(), duration, aws_credentials })
+        Ok(Self { key, record, spend, duration, aws_credentials })
     }
 }
 

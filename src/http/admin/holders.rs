@@ -14,10 +14,12 @@ use super::error::AdminError;
 use super::fields::Fields;
 use super::listing::{self, Frame};
 use super::query::Query;
+use super::spent::{self, Budgets};
 use super::{AdminState, limits, read_body};
 use crate::domain::{NanoUsd, UnixMicros, Zone};
 use crate::store::holders::HolderPatch;
 use crate::store::keys::Change;
+use crate::store::limit_set::SpendReset;
 use crate::store::spend::{SpendOf, SpendSince};
 use crate::store::{HolderKind, HolderRecord};
 
@@ -52,18 +54,16 @@ fn require(fields: &mut Fields, field: &str, value: Option<&String>) {
     }
 }
 
-/// A budget that is named must be there.
-pub(super) fn require_budget(state: &AdminState, budget_id: Option<&str>) -> Result<(), AdminError> {
-    match budget_id {
-        Some(id) if state.limits.holders.find(HolderKind::Budget, id).is_none() => {
-            Err(AdminError::bad(format!("there is no budget {id:?}; make it with /budget/new"), "budget_id"))
-        }
-        _ => Ok(()),
-    }
+/// A budget that is named must be there, in the database: another gateway may have made it a moment ago.
+pub(super) async fn require_budget(state: &AdminState, budget_id: Option<&str>) -> Result<(), AdminError> {
+    let Some(id) = budget_id else { return Ok(()) };
+    let missing =
+        || AdminError::bad(format!("there is no budget {id:?}; make it with /budget/new"), "budget_id");
+    state.limits.look_up(HolderKind::Budget, id).await?.map(drop).ok_or_else(missing)
 }
 
 /// Reads what a body says of one holder.
-fn read_holder(fields: &mut Fields, kind: HolderKind) -> (Option<String>, HolderPatch) {
+fn read_holder(fields: &mut Fields, kind: HolderKind, now: UnixMicros) -> (Option<String>, HolderPatch) {
     let id = fields.text(id_field(kind)).filter(|id| !id.is_empty());
     let nullable = |fields: &mut Fields, field: &str| {
         let is_named = fields.names(field);
@@ -72,6 +72,7 @@ fn read_holder(fields: &mut Fields, kind: HolderKind) -> (Option<String>, Holder
     };
     let mut patch = HolderPatch { limits: limits::read(fields), ..HolderPatch::default() };
     if kind != HolderKind::Budget {
+        patch.limits.reset = limits::money(fields, "spend").map(|to| SpendReset { at: now, to });
         let alias = if kind == HolderKind::Team { "team_alias" } else { "alias" };
         patch.alias = nullable(fields, alias);
         patch.blocked = fields.boolean("blocked");
@@ -100,7 +101,7 @@ fn read_holder(fields: &mut Fields, kind: HolderKind) -> (Option<String>, Holder
 async fn create(state: &AdminState, req: &HttpRequest, payload: web::Payload, kind: HolderKind) -> Answer {
     let change = AdminCaller::master(state, req)?;
     let mut fields = Fields::parse(&read_body(payload).await?)?;
-    let (id, patch) = read_holder(&mut fields, kind);
+    let (id, patch) = read_holder(&mut fields, kind, change.at);
     if kind == HolderKind::Customer {
         require(&mut fields, "user_id", id.as_ref());
     }
@@ -110,14 +111,25 @@ async fn create(state: &AdminState, req: &HttpRequest, payload: web::Payload, ki
     if has_both {
         return Err(AdminError::bad("give max_budget or budget_id, not both", "budget_id"));
     }
-    require_budget(state, patch.budget_id.as_ref().and_then(Option::as_deref))?;
+    require_budget(state, patch.budget_id.as_ref().and_then(Option::as_deref)).await?;
     let id = id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let mut record = HolderRecord::new(kind, id, &change);
     patch.apply(&mut record, change.at);
+    if kind == HolderKind::Team && record.limits.reset.is_none() {
+        record.limits.reset = reset_of_label(state, &record).await?;
+    }
     let record = state.store.create_holder(record, change).await?;
     state.limits.holders.apply(std::slice::from_ref(&record));
-    let spend = spend_of(state, std::slice::from_ref(&record)).await?;
-    Ok(HttpResponse::Ok().json(row(&record, spend.first().copied().unwrap_or_default(), state.limits.zone())))
+    Ok(HttpResponse::Ok().json(row_of(state, &record).await?))
+}
+
+/// What keys spent under a team's name before there was a team is nothing that its budget knows of. (A customer has spent from
+/// the first call for it on, as in LiteLLM, which makes it then.)
+async fn reset_of_label(state: &AdminState, team: &HolderRecord) -> Result<Option<SpendReset>, AdminError> {
+    let asked = SpendSince { of: SpendOf::Team(team.id.clone()), since: UnixMicros(0) };
+    let spent = state.store.spent_since(vec![asked]).await?;
+    let has_spent = spent.iter().any(|spent| spent.counted() != NanoUsd::ZERO);
+    Ok(has_spent.then_some(SpendReset { at: team.created_at, to: NanoUsd::ZERO }))
 }
 
 async fn update(
@@ -125,13 +137,13 @@ async fn update(
     req: &HttpRequest,
     payload: web::Payload,
     kind: HolderKind,
-) -> Result<(HolderRecord, NanoUsd), AdminError> {
+) -> Result<HolderRecord, AdminError> {
     let change = AdminCaller::master(state, req)?;
     let mut fields = Fields::parse(&read_body(payload).await?)?;
-    let (id, patch) = read_holder(&mut fields, kind);
+    let (id, patch) = read_holder(&mut fields, kind, change.at);
     require(&mut fields, id_field(kind), id.as_ref());
     fields.finish()?;
-    require_budget(state, patch.budget_id.as_ref().and_then(Option::as_deref))?;
+    require_budget(state, patch.budget_id.as_ref().and_then(Option::as_deref)).await?;
     change_one(state, kind, id.unwrap_or_default(), patch, change).await
 }
 
@@ -141,12 +153,11 @@ async fn change_one(
     id: String,
     patch: HolderPatch,
     change: Change,
-) -> Result<(HolderRecord, NanoUsd), AdminError> {
+) -> Result<HolderRecord, AdminError> {
     let missing = not_found(kind, &id, id_field(kind));
     let record = state.store.update_holder(kind, id, patch, change).await?.ok_or(missing)?;
     state.limits.holders.apply(std::slice::from_ref(&record));
-    let spend = spend_of(state, std::slice::from_ref(&record)).await?;
-    Ok((record, spend.first().copied().unwrap_or_default()))
+    Ok(record)
 }
 
 /// The ids in a list of a body, which must be there.
@@ -181,32 +192,42 @@ async fn delete(
     Ok(deleted)
 }
 
-/// What was spent for each of these, over all time.
-async fn spend_of(state: &AdminState, records: &[HolderRecord]) -> Result<Vec<NanoUsd>, AdminError> {
-    let of = |record: &HolderRecord| match record.kind {
-        HolderKind::Team => Some(SpendOf::Team(record.id.clone())),
-        HolderKind::Customer => Some(SpendOf::EndUser(record.id.clone())),
-        HolderKind::Budget => None,
-    };
-    let asked = records.iter().filter_map(of).map(|of| SpendSince { of, since: UnixMicros(0) });
-    let spent = state.store.spent_since(asked.collect()).await?;
-    let mut spend: Vec<NanoUsd> = spent.into_iter().map(|spent| spent.cost).collect();
-    spend.resize(records.len(), NanoUsd::ZERO);
-    Ok(spend)
+/// Holders as LiteLLM shows them.
+async fn rows(state: &AdminState, records: &[HolderRecord]) -> Result<Vec<Map<String, Value>>, AdminError> {
+    let budgets = Budgets::named(state, records.iter().map(|record| &record.budget_id)).await?;
+    let spent = spent::of_holders(state, records, &budgets).await?;
+    let rows = records.iter().zip(spent).map(|(record, spent)| {
+        if record.kind == HolderKind::Budget {
+            return budget_row(record, state.limits.zone());
+        }
+        let mut row = row(record, state.limits.zone());
+        spent.show(&mut row);
+        budgets.show(&mut row, &record.limits, record.budget_id.as_ref(), state);
+        row
+    });
+    Ok(rows.collect())
 }
 
-/// A holder as LiteLLM shows it.
-fn row(record: &HolderRecord, spend: NanoUsd, zone: &Zone) -> Map<String, Value> {
+/// One holder as LiteLLM shows it.
+async fn row_of(state: &AdminState, record: &HolderRecord) -> Result<Map<String, Value>, AdminError> {
+    Ok(rows(state, std::slice::from_ref(record)).await?.into_iter().next().unwrap_or_default())
+}
+
+/// A budget as LiteLLM shows it, and what every holder shows.
+pub(super) fn budget_row(record: &HolderRecord, zone: &Zone) -> Map<String, Value> {
     let mut row = limits::shown(&record.limits, UnixMicros::now(), zone);
     let mut put = |name: &str, value: Value| row.insert(name.to_owned(), value);
     put(id_field(record.kind), json!(record.id));
     put("created_at", json!(iso8601(record.created_at)));
     put("created_by", json!(record.created_by));
     put("updated_at", json!(iso8601(record.updated_at)));
-    if record.kind == HolderKind::Budget {
-        return row;
-    }
-    put("spend", json!(spend.as_usd()));
+    row
+}
+
+/// A team or a customer, but for what it has spent.
+fn row(record: &HolderRecord, zone: &Zone) -> Map<String, Value> {
+    let mut row = budget_row(record, zone);
+    let mut put = |name: &str, value: Value| row.insert(name.to_owned(), value);
     put("blocked", json!(record.blocked));
     put("metadata", record.metadata.clone());
     if record.kind == HolderKind::Team {
@@ -220,8 +241,8 @@ fn row(record: &HolderRecord, spend: NanoUsd, zone: &Zone) -> Map<String, Value>
     row
 }
 
-/// One holder that a query names.
-fn found(
+/// One holder that a query names, as the database has it.
+async fn found(
     state: &AdminState,
     req: &HttpRequest,
     kind: HolderKind,
@@ -232,8 +253,7 @@ fn found(
     let id = query.text(field);
     query.finish()?;
     let id = id.ok_or_else(|| AdminError::bad(format!("name a {} with ?{field}=", kind.as_str()), field))?;
-    let record = state.limits.holders.find(kind, &id).ok_or_else(|| not_found(kind, &id, field))?;
-    Ok(HolderRecord::clone(&record))
+    state.limits.look_up(kind, &id).await?.ok_or_else(|| not_found(kind, &id, field))
 }
 
 async fn list(state: web::Data<AdminState>, req: HttpRequest, kind: HolderKind) -> Answer {
@@ -243,10 +263,8 @@ async fn list(state: web::Data<AdminState>, req: HttpRequest, kind: HolderKind) 
         let state = state.clone();
         async move {
             let (records, next) = state.store.holders_after(kind, after).await?;
-            let spend = spend_of(&state, &records).await?;
-            let shown = records.iter().zip(spend);
-            let rows = shown.map(|(record, spend)| row(record, spend, state.limits.zone()).into());
-            Ok((rows.collect(), next))
+            let rows = rows(&state, &records).await?;
+            Ok((rows.into_iter().map(Value::Object).collect(), next))
         }
     };
     listing::all(Frame::none(), read).await

@@ -8,7 +8,7 @@ use super::error::AdminError;
 use super::fields::Fields;
 use super::generate::read_expiry;
 use super::query::Query;
-use super::{AdminState, key_policy, read_body, show};
+use super::{AdminState, key_policy, read_body, spent};
 use crate::config::KeyBounds;
 use crate::domain::{KeyHash, UnixMicros};
 use crate::store::keys::{KeyOrder, MAX_DELETED_AT_ONCE, MAX_PAGE_SIZE, SortedBy};
@@ -23,8 +23,7 @@ pub(super) async fn info(state: web::Data<AdminState>, req: HttpRequest) -> Resu
     let (asked, hash) = key_asked_for(&caller, &req)?;
     let details = state.store.find_key(hash).await?.ok_or_else(no_such_key)?;
     let shown_key = asked.unwrap_or_else(|| hash.to_string());
-    Ok(HttpResponse::Ok()
-        .json(json!({"key": shown_key, "info": show::key_row(&details, state.limits.zone())})))
+    Ok(HttpResponse::Ok().json(json!({"key": shown_key, "info": spent::key_row(&state, &details).await?})))
 }
 
 /// `GET /key/list`: hashes, or whole rows with `return_full_object=true`; newest first, unless `sort_by` and `sort_order`
@@ -48,19 +47,14 @@ pub(super) async fn list(state: web::Data<AdminState>, req: HttpRequest) -> Resu
     };
     query.finish()?;
     let found = state.store.list_keys_by(order, filter, page, size).await?;
-    let keys: Vec<Value> = found
-        .keys
-        .iter()
-        .map(|details| {
-            let hash = Value::from(details.record.hash.to_string());
-            if !whole {
-                return hash;
-            }
-            let mut row = show::key_row(details, state.limits.zone());
-            row.insert("token".to_owned(), hash);
-            Value::Object(row)
-        })
-        .collect();
+    let hashes = found.keys.iter().map(|details| Value::from(details.record.hash.to_string()));
+    let keys: Vec<Value> = if whole {
+        let mut rows = spent::key_rows(&state, &found.keys).await?;
+        rows.iter_mut().zip(hashes).for_each(|(row, hash)| drop(row.insert("token".to_owned(), hash)));
+        rows.into_iter().map(Value::Object).collect()
+    } else {
+        hashes.collect()
+    };
     Ok(HttpResponse::Ok().json(json!({
         "keys": keys,
         "total_count": found.total,
@@ -98,7 +92,7 @@ pub(super) async fn update(
 ) -> Result<HttpResponse, AdminError> {
     let change = AdminCaller::master(&state, &req)?;
     let (named, mut patch) = read_update(&read_body(payload).await?, &state.key_policy.bounds, change.at)?;
-    super::holders::require_budget(&state, patch.budget_id.as_ref().and_then(Option::as_deref))?;
+    super::holders::require_budget(&state, patch.budget_id.as_ref().and_then(Option::as_deref)).await?;
     let hash = match &named {
         NamedKey::Key(key) => hash_of(key),
         NamedKey::Alias(alias) => {
@@ -111,7 +105,7 @@ pub(super) async fn update(
     let record = state.store.update_key(hash, patch, "key.update", change).await?.ok_or_else(no_such_key)?;
     state.keys.put(record);
     let details = state.store.find_key(hash).await?.ok_or_else(no_such_key)?;
-    let mut answer = show::key_row(&details, state.limits.zone());
+    let mut answer = spent::key_row(&state, &details).await?;
     let shown_key = match named {
         NamedKey::Key(key) => key,
         NamedKey::Alias(_) => hash.to_string(),
@@ -247,7 +241,7 @@ async fn set_blocked(
     let record = state.store.update_key(hash, patch, action, change).await?.ok_or_else(no_such_key)?;
     state.keys.put(record);
     let details = state.store.find_key(hash).await?.ok_or_else(no_such_key)?;
-    let mut row = show::key_row(&details, state.limits.zone());
+    let mut row = spent::key_row(state, &details).await?;
     row.insert("token".to_owned(), hash.to_string().into());
     Ok(HttpResponse::Ok().json(row))
 }

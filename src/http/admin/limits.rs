@@ -117,7 +117,8 @@ pub(super) fn shown(limits: &LimitSet, now: UnixMicros, zone: &Zone) -> Map<Stri
     shown
 }
 
-fn resets_at(limits: &LimitSet, now: UnixMicros, zone: &Zone) -> Option<String> {
+/// When the budget of these limits starts anew.
+pub(super) fn resets_at(limits: &LimitSet, now: UnixMicros, zone: &Zone) -> Option<String> {
     let period = limits.budget_duration.as_deref().and_then(Period::parse)?;
     period.window(now, limits.set_at.unwrap_or_default(), zone).end.and_then(moment_text)
 }

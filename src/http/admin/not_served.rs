@@ -37,7 +37,10 @@ const INSTEAD: [(&str, &str); 42] = [
     ("/global/spend/end_users", "GET /customer/list, which shows what each has spent"),
     ("/global/all_end_users", "GET /customer/list"),
     ("/global/spend/provider", "GET /global/spend: there is one provider"),
-    ("/global/spend/reset", "POST /key/{key}/reset_spend"),
+    (
+        "/global/spend/reset",
+        "POST /key/{key}/reset_spend, and `spend` of POST /team/update and /customer/update",
+    ),
     ("/global/spend/refresh", "nothing: sums are kept up to date with each request"),
     (
         "/global/activity",
@@ -55,9 +58,15 @@ const INSTEAD: [(&str, &str); 42] = [
     ("/team/member_delete", MEMBERS),
     ("/team/bulk_member_add", MEMBERS),
     ("/team/model", "`models` of POST /team/update"),
-    ("/team", "/team/new, info, list, update, delete, block and unblock"),
-    ("/customer", "/customer/new, info, list, update, delete, block and unblock"),
-    ("/end_user", "/end_user/new, info, list, update, delete, block and unblock"),
+    ("/team", "/team/new, info, list, update (its `spend` sets what is spent), delete, block and unblock"),
+    (
+        "/customer",
+        "/customer/new, info, list, update (its `spend` sets what is spent), delete, block and unblock",
+    ),
+    (
+        "/end_user",
+        "/end_user/new, info, list, update (its `spend` sets what is spent), delete, block and unblock",
+    ),
     ("/budget", "/budget/new, info, list, update and delete"),
     ("/spend/logs/v2", "GET /spend/logs?summarize=false&page=…&page_size=…"),
     ("/spend/logs", "GET /spend/logs?summarize=false&page=…&page_size=…"),

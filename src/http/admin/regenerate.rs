@@ -100,7 +100,7 @@ pub(super) async fn reset_spend(
     let patch = KeyPatch { limits, spend_carried: Some(NanoUsd(carried)), ..KeyPatch::default() };
     let updated = state.store.update_key(hash, patch, "key.reset_spend", change).await?;
     state.keys.put(updated.ok_or_else(no_such_key)?);
-    let mut row = show::key_row(&details(&state, hash).await?, state.limits.zone());
+    let mut row = super::spent::key_row(&state, &details(&state, hash).await?).await?;
     row.insert("token".to_owned(), hash.to_string().into());
     row.insert("previous_spend".to_owned(), before.spend.as_usd().into());
     Ok(HttpResponse::Ok().json(row))

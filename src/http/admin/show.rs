@@ -8,10 +8,9 @@ use crate::store::KeyRecord;
 use crate::store::keys::KeyDetails;
 use crate::store::spend::SpendRow;
 
-/// A key's row, as in `/key/info` and the full objects of `/key/list`.
-pub(super) fn key_row(details: &KeyDetails, zone: &Zone) -> Map<String, Value> {
+/// A key's row, as in `/key/info` and the full objects of `/key/list`, but for what it has spent.
+pub(super) fn key_row_without_spend(details: &KeyDetails, zone: &Zone) -> Map<String, Value> {
     let mut shown = key_fields(&details.record, zone);
-    shown.insert("spend".to_owned(), json!(details.spend.as_usd()));
     shown.insert("updated_by".to_owned(), json!(details.updated_by));
     shown
 }

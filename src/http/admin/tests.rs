@@ -1,5 +1,7 @@
 //! Admin calls from the outside: the real handlers on an embedded database.
 
+mod spent_of_budgets;
+
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;

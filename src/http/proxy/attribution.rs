@@ -1,5 +1,7 @@
 //! Who a call was made for, as the client's headers tell it, in LiteLLM's terms.
 
+use std::borrow::Cow;
+
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::auth::Caller;
@@ -43,7 +45,7 @@ pub(super) struct Attribution {
 impl Attribution {
     /// `user_header` is a further header that names the customer, after LiteLLM's own.
     pub(super) fn of(headers: &HeaderMap, caller: &Caller, user_header: Option<&str>) -> Self {
-        let text = |value: &HeaderValue| value.to_str().ok().and_then(label);
+        let text = |value: &HeaderValue| label(&text_of(value.as_bytes()));
         // Most requests have none of these headers: they are not looked for one by one.
         let has_any =
             headers.keys().any(|name| FAMILIES.iter().any(|family| name.as_str().starts_with(family)));
@@ -51,8 +53,9 @@ impl Attribution {
         let read = |name: &HeaderName| get(name).and_then(text);
         let by_user_header = || user_header.and_then(|name| headers.get(name)).and_then(text);
         let mut tags: Vec<String> = caller.key().map(|key| key.tags.clone()).unwrap_or_default();
-        if let Some(listed) = get(&TAGS).and_then(|value| value.to_str().ok()) {
-            tags.extend(listed.split(',').filter_map(label));
+        if let Some(listed) = get(&TAGS) {
+            let listed = listed.as_bytes().split(|byte| *byte == b',');
+            tags.extend(listed.filter_map(|tag| label(&text_of(tag))));
         }
         tags.extend(
             AGENTS.iter().filter_map(|(header, tag)| read(header).map(|agent| format!("{tag}:{agent}"))),
@@ -71,6 +74,16 @@ impl Attribution {
         if self.end_user.is_none() {
             self.end_user = facts.customer.as_deref().and_then(label);
         }
+    }
+}
+
+/// What a header says: UTF-8 or, where it cannot be that, ISO 8859-1, which
+/// [header fields once were](https://www.rfc-editor.org/rfc/rfc9110#section-5.5-7). Every value is one of them: a customer whose
+/// name is not ASCII must not slip past the customer's limits.
+fn text_of(value: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(value) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(value.iter().copied().map(char::from).collect()),
     }
 }
 
@@ -116,5 +129,30 @@ mod tests {
                 .to_vec(),
         };
         assert_eq!(Attribution::of(&headers, &Caller::Master, None), expected);
+    }
+
+    #[test]
+    fn what_is_not_ascii_is_read_as_utf8_or_else_as_latin1() {
+        let (utf8, latin1) = ("müller".as_bytes(), b"m\xfcller".as_slice());
+        for (name, value) in
+            [("x-litellm-customer-id", utf8), ("x-litellm-customer-id", latin1), ("x-user", latin1)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+            let attribution = Attribution::of(&headers, &Caller::Master, Some("x-user"));
+            assert_eq!(attribution.end_user.as_deref(), Some("müller"), "{name} {value:?}");
+        }
+        let mut headers = HeaderMap::new();
+        let tags = [b"plain,".as_slice(), "größe".as_bytes(), b",gr\xf6\xdfe"].concat();
+        for (name, value) in [
+            ("x-litellm-tags", tags.as_slice()),
+            ("x-litellm-session-id", latin1),
+            ("x-litellm-call-id", utf8),
+        ] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+        }
+        let read = Attribution::of(&headers, &Caller::Master, None);
+        assert_eq!(read.tags, ["plain", "größe", "größe"]);
+        assert_eq!((read.session_id.as_deref(), read.call_id.as_deref()), (Some("müller"), Some("müller")));
     }
 }

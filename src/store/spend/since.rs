@@ -1,6 +1,6 @@
 //! What counts as spent since a moment, for budgets: whole days from the roll-ups, the rest of a day begun from its events.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
@@ -16,6 +16,8 @@ use crate::store::{Store, on_reader};
 
 /// Names asked for by one query.
 const NAMES_AT_ONCE: usize = 1_000;
+/// Names with a time of its own each, asked for by one query: databases bound how much one may say.
+const RESTS_AT_ONCE: usize = 256;
 /// Sums that both databases give as 64-bit integers.
 const SUM_OF_COST: &str = "CAST(COALESCE(SUM(cost_nano), 0) AS BIGINT)";
 const SUM_OF_ESTIMATES: &str = "CAST(COALESCE(SUM(uncosted_nano), 0) AS BIGINT)";
@@ -83,6 +85,67 @@ impl SpendOf {
     }
 }
 
+/// A day begun, of which the sums of days tell nothing: which question wants it, and from when until when.
+#[derive(Clone, Copy, Debug)]
+struct RestOfDay {
+    index: usize,
+    since: UnixMicros,
+    until: UnixMicros,
+}
+
+/// The days begun that questions want. Those of many keys, teams or customers are asked for together; each batch has a
+/// name once.
+#[derive(Debug, Default)]
+struct Begun {
+    payers: Vec<BTreeMap<String, RestOfDay>>,
+    teams: Vec<BTreeMap<String, RestOfDay>>,
+    end_users: Vec<BTreeMap<String, RestOfDay>>,
+    /// Those that are asked for one by one.
+    single: Vec<(SpendOf, RestOfDay)>,
+}
+
+impl Begun {
+    fn ask(&mut self, of: &SpendOf, rest: RestOfDay) {
+        let (batches, name) = match of {
+            SpendOf::Payer(payer) => (&mut self.payers, payer),
+            SpendOf::Team(team) => (&mut self.teams, team),
+            SpendOf::EndUser(user) => (&mut self.end_users, user),
+            SpendOf::PayerAndModel(..) | SpendOf::All => return self.single.push((of.clone(), rest)),
+        };
+        match batches.last_mut().filter(|batch| batch.len() < RESTS_AT_ONCE && !batch.contains_key(name)) {
+            Some(batch) => drop(batch.insert(name.clone(), rest)),
+            None => batches.push(BTreeMap::from([(name.clone(), rest)])),
+        }
+    }
+}
+
+/// The sums of days begun, one query a batch: the indices of the questions, and what each adds.
+macro_rules! sums_of_begun {
+    ($conn:expr, $batches:expr, $column:ident, $name:ty) => {{
+        let mut sums: Vec<(usize, (i64, i64))> = Vec::new();
+        for batch in &$batches {
+            let both = (sql::<BigInt>(SUM_OF_COST), sql::<BigInt>(SUM_OF_EVENTS_ESTIMATES));
+            let mut query = spend_events::table
+                .group_by(spend_events::$column)
+                .select((spend_events::$column, both))
+                .into_boxed();
+            // Some are said twice, so that databases keep few statements of different lengths.
+            for (name, rest) in batch.iter().cycle().take(batch.len().next_power_of_two()) {
+                query = query.or_filter(
+                    spend_events::$column
+                        .eq(name)
+                        .and(spend_events::started_at.ge(rest.since.0))
+                        .and(spend_events::started_at.lt(rest.until.0)),
+                );
+            }
+            let rows: Vec<($name, (i64, i64))> = query.load($conn).await?;
+            let index = |name| batch.get(&Option::<String>::from(name)?).map(|rest| rest.index);
+            sums.extend(rows.into_iter().filter_map(|(name, sum)| Some((index(name)?, sum))));
+        }
+        sums
+    }};
+}
+
 impl Store {
     /// What was spent, in the order of the questions.
     ///
@@ -121,32 +184,40 @@ impl Store {
                 }
             }
             let mut answers = Vec::with_capacity(questions.len());
-            for SpendSince { of, since } in &questions {
+            let mut begun = Begun::default();
+            for (index, SpendSince { of, since }) in questions.iter().enumerate() {
                 let day = first_day(*since);
                 let (scope, name) = of.rollup();
                 let whole = sums.get(&(scope, day, name.unwrap_or_default())).copied().unwrap_or_default();
-                let midnight = i64::from(day).saturating_mul(MICROS_PER_DAY);
-                let mut spent = Spent::default().and(whole);
-                if since.0 < midnight {
-                    let query = spend_events::table
-                        .filter(spend_events::started_at.ge(since.0))
-                        .filter(spend_events::started_at.lt(midnight))
-                        .select((sql::<BigInt>(SUM_OF_COST), sql::<BigInt>(SUM_OF_EVENTS_ESTIMATES)))
-                        .into_boxed();
-                    let query = match of {
-                        SpendOf::Payer(payer) => query.filter(spend_events::payer.eq(payer)),
-                        SpendOf::PayerAndModel(payer, model) => query
-                            .filter(spend_events::payer.eq(payer))
-                            .filter(spend_events::requested_model.eq(model)),
-                        SpendOf::Team(team) => query.filter(spend_events::team_id.eq(team)),
-                        SpendOf::EndUser(user) => query.filter(spend_events::end_user.eq(user)),
-                        SpendOf::All => query
-                            .filter(spend_events::id.ge(id_range::from(*since)))
-                            .filter(spend_events::id.lt(id_range::until(UnixMicros(midnight)))),
-                    };
-                    spent = spent.and(query.get_result::<(i64, i64)>(conn).await?);
+                answers.push(Spent::default().and(whole));
+                let until = UnixMicros(i64::from(day).saturating_mul(MICROS_PER_DAY));
+                if *since < until {
+                    begun.ask(of, RestOfDay { index, since: *since, until });
                 }
-                answers.push(spent);
+            }
+            let mut found = sums_of_begun!(conn, begun.payers, payer, String);
+            found.extend(sums_of_begun!(conn, begun.teams, team_id, Option<String>));
+            found.extend(sums_of_begun!(conn, begun.end_users, end_user, Option<String>));
+            for (of, rest) in begun.single {
+                let query = spend_events::table
+                    .filter(spend_events::started_at.ge(rest.since.0))
+                    .filter(spend_events::started_at.lt(rest.until.0))
+                    .select((sql::<BigInt>(SUM_OF_COST), sql::<BigInt>(SUM_OF_EVENTS_ESTIMATES)))
+                    .into_boxed();
+                let query = match of {
+                    SpendOf::PayerAndModel(payer, model) => query
+                        .filter(spend_events::payer.eq(payer))
+                        .filter(spend_events::requested_model.eq(model)),
+                    _ => query
+                        .filter(spend_events::id.ge(id_range::from(rest.since)))
+                        .filter(spend_events::id.lt(id_range::until(rest.until))),
+                };
+                found.push((rest.index, query.get_result::<(i64, i64)>(conn).await?));
+            }
+            for (index, sum) in found {
+                if let Some(answer) = answers.get_mut(index) {
+                    *answer = answer.and(sum);
+                }
             }
             Ok(answers)
         })

@@ -7,8 +7,7 @@ use super::super::caller::AdminCaller;
 use super::super::error::AdminError;
 use super::super::fields::Fields;
 use super::super::{AdminState, read_body};
-use super::{Answer, create, delete, list, not_found, read_ids, require, row, update};
-use crate::domain::NanoUsd;
+use super::{Answer, budget_row, create, delete, list, not_found, read_ids, require, update};
 use crate::http::get_or_head;
 use crate::store::HolderKind;
 
@@ -30,8 +29,8 @@ async fn new(state: web::Data<AdminState>, req: HttpRequest, payload: web::Paylo
 
 /// `POST /budget/update`.
 async fn change(state: web::Data<AdminState>, req: HttpRequest, payload: web::Payload) -> Answer {
-    let (record, _) = update(&state, &req, payload, BUDGET).await?;
-    Ok(HttpResponse::Ok().json(row(&record, NanoUsd::ZERO, state.limits.zone())))
+    let record = update(&state, &req, payload, BUDGET).await?;
+    Ok(HttpResponse::Ok().json(budget_row(&record, state.limits.zone())))
 }
 
 /// `POST /budget/delete {"id": …}`: not while a key or a customer refers to it, which would be without limits then.
@@ -42,22 +41,23 @@ async fn remove(state: web::Data<AdminState>, req: HttpRequest, payload: web::Pa
     require(&mut fields, "id", id.as_ref());
     fields.finish()?;
     let id = id.unwrap_or_default();
-    let record = state.limits.holders.find(BUDGET, &id).ok_or_else(|| not_found(BUDGET, &id, "id"))?;
+    let record = state.limits.look_up(BUDGET, &id).await?.ok_or_else(|| not_found(BUDGET, &id, "id"))?;
     if state.store.budget_is_used(id.clone()).await? {
         let message = format!("the budget {id:?} is in use; give its keys and customers another one first");
         return Err(AdminError::bad(message, "id"));
     }
     delete(&state, BUDGET, vec![id], &change).await?;
-    Ok(HttpResponse::Ok().json(row(&record, NanoUsd::ZERO, state.limits.zone())))
+    Ok(HttpResponse::Ok().json(budget_row(&record, state.limits.zone())))
 }
 
 /// `POST /budget/info {"budgets": [ids]}`.
 async fn info(state: web::Data<AdminState>, req: HttpRequest, payload: web::Payload) -> Answer {
     AdminCaller::master(&state, &req)?;
     let ids = read_ids(payload, "budgets").await?;
-    let budgets = ids.iter().filter_map(|id| state.limits.holders.find(BUDGET, id));
-    Ok(HttpResponse::Ok()
-        .json(budgets.map(|budget| row(&budget, NanoUsd::ZERO, state.limits.zone())).collect::<Vec<_>>()))
+    let found = state.store.find_holders(BUDGET, ids.clone()).await?;
+    let budgets = ids.iter().filter_map(|id| found.iter().find(|budget| budget.id == *id));
+    let rows: Vec<_> = budgets.map(|budget| budget_row(budget, state.limits.zone())).collect();
+    Ok(HttpResponse::Ok().json(rows))
 }
 
 /// `GET /budget/list`.

@@ -6,8 +6,7 @@ use serde_json::json;
 
 use super::super::AdminState;
 use super::super::caller::AdminCaller;
-use super::{Answer, create, delete, found, list, read_ids, row, spend_of, update};
-use crate::domain::NanoUsd;
+use super::{Answer, create, delete, found, list, read_ids, row_of, rows, update};
 use crate::http::get_or_head;
 use crate::store::holders::HolderPatch;
 use crate::store::{HolderKind, HolderRecord};
@@ -34,8 +33,8 @@ async fn new(state: web::Data<AdminState>, req: HttpRequest, payload: web::Paylo
 
 /// `POST /customer/update`.
 async fn change(state: web::Data<AdminState>, req: HttpRequest, payload: web::Payload) -> Answer {
-    let (record, spend) = update(&state, &req, payload, CUSTOMER).await?;
-    Ok(HttpResponse::Ok().json(row(&record, spend, state.limits.zone())))
+    let record = update(&state, &req, payload, CUSTOMER).await?;
+    Ok(HttpResponse::Ok().json(row_of(&state, &record).await?))
 }
 
 /// `POST /customer/delete {"user_ids": […]}`.
@@ -74,21 +73,14 @@ async fn set_blocked(state: &AdminState, req: &HttpRequest, payload: web::Payloa
         state.limits.holders.apply(std::slice::from_ref(&record));
         changed.push(record);
     }
-    let spend = spend_of(state, &changed).await?;
-    let rows = changed.iter().zip(spend).map(|(record, spend)| row(record, spend, state.limits.zone()));
     let name = if blocked { "blocked_users" } else { "unblocked_users" };
-    Ok(HttpResponse::Ok().json(json!({ name: rows.collect::<Vec<_>>() })))
+    Ok(HttpResponse::Ok().json(json!({ name: rows(state, &changed).await? })))
 }
 
 /// `GET /customer/info?end_user_id=`.
 async fn info(state: web::Data<AdminState>, req: HttpRequest) -> Answer {
-    let record = found(&state, &req, CUSTOMER, "end_user_id")?;
-    let spend = spend_of(&state, std::slice::from_ref(&record)).await?;
-    Ok(HttpResponse::Ok().json(row(
-        &record,
-        spend.first().copied().unwrap_or(NanoUsd::ZERO),
-        state.limits.zone(),
-    )))
+    let record = found(&state, &req, CUSTOMER, "end_user_id").await?;
+    Ok(HttpResponse::Ok().json(row_of(&state, &record).await?))
 }
 
 /// `GET /customer/list`.

@@ -2,15 +2,13 @@
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::super::caller::AdminCaller;
 use super::super::fields::Fields;
 use super::super::listing::{self, Frame};
-use super::super::{AdminState, read_body, show};
-use super::{
-    Answer, change_one, create, delete, found, list, not_found, read_ids, require, row, spend_of, update,
-};
+use super::super::{AdminState, read_body, spent};
+use super::{Answer, change_one, create, delete, found, list, not_found, read_ids, require, row_of, update};
 use crate::http::get_or_head;
 use crate::store::holders::HolderPatch;
 use crate::store::keys::MAX_PAGE_SIZE;
@@ -36,16 +34,16 @@ async fn new(state: web::Data<AdminState>, req: HttpRequest, payload: web::Paylo
 
 /// `POST /team/update`.
 async fn change(state: web::Data<AdminState>, req: HttpRequest, payload: web::Payload) -> Answer {
-    let (record, spend) = update(&state, &req, payload, TEAM).await?;
-    Ok(HttpResponse::Ok()
-        .json(json!({"team_id": record.id, "data": row(&record, spend, state.limits.zone())})))
+    let record = update(&state, &req, payload, TEAM).await?;
+    Ok(HttpResponse::Ok().json(json!({"team_id": record.id, "data": row_of(&state, &record).await?})))
 }
 
 /// `POST /team/delete {"team_ids": […]}`: with all their keys, which would be without limits otherwise.
 async fn remove(state: web::Data<AdminState>, req: HttpRequest, payload: web::Payload) -> Answer {
     let change = AdminCaller::master(&state, &req)?;
     let ids = read_ids(payload, "team_ids").await?;
-    if let Some(missing) = ids.iter().find(|id| state.limits.holders.find(TEAM, id).is_none()) {
+    let found = state.store.find_holders(TEAM, ids.clone()).await?;
+    if let Some(missing) = ids.iter().find(|id| found.iter().all(|team| team.id != **id)) {
         return Err(not_found(TEAM, missing, "team_ids"));
     }
     for id in &ids {
@@ -81,15 +79,14 @@ async fn set_blocked(state: &AdminState, req: &HttpRequest, payload: web::Payloa
     require(&mut fields, "team_id", id.as_ref());
     fields.finish()?;
     let patch = HolderPatch { blocked: Some(blocked), ..HolderPatch::default() };
-    let (record, spend) = change_one(state, TEAM, id.unwrap_or_default(), patch, change).await?;
-    Ok(HttpResponse::Ok().json(row(&record, spend, state.limits.zone())))
+    let record = change_one(state, TEAM, id.unwrap_or_default(), patch, change).await?;
+    Ok(HttpResponse::Ok().json(row_of(state, &record).await?))
 }
 
 /// `GET /team/info?team_id=`: the team and all its keys.
 async fn info(state: web::Data<AdminState>, req: HttpRequest) -> Answer {
-    let record = found(&state, &req, TEAM, "team_id")?;
-    let spend = spend_of(&state, std::slice::from_ref(&record)).await?;
-    let shown = row(&record, spend.first().copied().unwrap_or_default(), state.limits.zone());
+    let record = found(&state, &req, TEAM, "team_id").await?;
+    let shown = row_of(&state, &record).await?;
     let mut team = Map::new();
     team.insert("team_id".to_owned(), json!(record.id));
     team.insert("team_info".to_owned(), shown.into());
@@ -99,12 +96,11 @@ async fn info(state: web::Data<AdminState>, req: HttpRequest) -> Answer {
         let (state, filter) = (state.clone(), filter.clone());
         async move {
             let (keys, next) = state.store.keys_after(filter, after).await?;
-            let rows = keys.iter().map(|details| {
-                let mut row = show::key_row(details, state.limits.zone());
+            let mut rows = spent::key_rows(&state, &keys).await?;
+            for (row, details) in rows.iter_mut().zip(&keys) {
                 row.insert("token".to_owned(), details.record.hash.to_string().into());
-                row.into()
-            });
-            Ok((rows.collect(), next))
+            }
+            Ok((rows.into_iter().map(Value::Object).collect(), next))
         }
     };
     listing::all(Frame::member(&team, "keys"), read).await
