@@ -342,7 +342,8 @@ impl UsageReader {
         if !whole || !members.is_complete() {
             return Err("the answer broke off before its images were counted");
         }
-        let images = members.count("images").or(members.count("artifacts"));
+        // One that a filter took away is null.
+        let images = members.count_held("images").or(members.count_held("artifacts"));
         let images = images.ok_or("the answer holds no list of images")?;
         let mut usage = self.units(vec![(Unit::OutputImage, images)]);
         usage.image = self.request.image;

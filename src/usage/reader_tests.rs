@@ -144,6 +144,20 @@ fn a_stream_broken_off_tells_what_was_stated() {
 }
 
 #[test]
+fn an_image_that_a_filter_took_away_is_not_charged() {
+    let kind = AnswerKind { framing: Framing::Json, charged_by: ChargedBy::OutputImages };
+    for (answer, images) in [
+        (r#"{"finish_reasons":["Filter reason: output"],"images":[null]}"#, 0),
+        (r#"{"finish_reasons":[null,"Filter reason: output"],"images":["aa",null]}"#, 1),
+        (r#"{"images":null,"error":"blocked"}"#, 0),
+        (r#"{"artifacts":[{"base64":"aa"}]}"#, 1),
+    ] {
+        let usage = read(kind, answer.as_bytes()).usage.unwrap();
+        assert_eq!(usage.units, [(crate::usage::Unit::OutputImage, images)], "{answer}");
+    }
+}
+
+#[test]
 fn what_is_over_the_limit_or_broken_is_unknown_and_says_so() {
     let large = format!(r#"{{"usage":{{"inputTokens":1,"x":"{}"}}}}"#, "y".repeat(LIMIT));
     let reason = Some("the statement of usage was too large or broken");
