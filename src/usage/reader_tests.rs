@@ -144,6 +144,21 @@ fn a_stream_broken_off_tells_what_was_stated() {
 }
 
 #[test]
+fn events_of_claude_are_read_however_their_json_is_written() {
+    let chunks = [
+        chunk(
+            r#"{"type": "message_start", "message": {"usage": {"input_tokens": 10, "cache_creation_input_tokens": 7, "cache_creation": {"ephemeral_1h_input_tokens": 7}, "output_tokens": 1}}}"#,
+        ),
+        chunk(r#"{"usage": {"output_tokens": 20}, "type": "message_delta"}"#),
+        chunk(
+            r#"{ "type": "message_stop", "amazon-bedrock-invocationMetrics": {"inputTokenCount": 10, "outputTokenCount": 20, "cacheWriteInputTokenCount": 7}}"#,
+        ),
+    ];
+    let usage = Usage { input_tokens: 10, output_tokens: 20, cache_write_1h_tokens: 7, ..Usage::default() };
+    assert_eq!(read(INVOKE_STREAM, &chunks.concat()).usage, Some(usage));
+}
+
+#[test]
 fn an_image_that_a_filter_took_away_is_not_charged() {
     let kind = AnswerKind { framing: Framing::Json, charged_by: ChargedBy::OutputImages };
     for (answer, images) in [
