@@ -14,7 +14,7 @@ use crate::event::Begun;
 use crate::http::Worker;
 use crate::limits::Admission;
 use crate::limits::PossibleCost;
-use crate::limits::cost_bound::{CostQuestion, could_cost, is_free, likely_tokens};
+use crate::limits::cost_bound::{CostQuestion, could_cost, is_free, likely_cost, likely_tokens};
 use crate::meter::{Account, Ending, Opening, Place};
 use crate::operation::headers::{is_named_in_connection, may_forward};
 use crate::pricing::{PriceQuery, Quote};
@@ -141,8 +141,7 @@ impl Attempts<'_> {
         if is_free(call.service, call.operation.name) {
             return Some(NanoUsd::ZERO);
         }
-        let by_price = quote.worst_case(facts.likely_input_tokens(), facts.max_output_tokens);
-        by_price.or(self.worker.shared.config.budgets.estimate)
+        likely_cost(quote, call.operation.name, facts).or(self.worker.shared.config.budgets.estimate)
     }
 
     async fn next_route(&self) -> Result<Route, RouteError> {
