@@ -153,7 +153,12 @@ impl Attempts<'_> {
             now: self.admitted.now,
             random: rand::random(),
         };
-        self.worker.router.resolve(question).await
+        let mut route = self.worker.router.resolve(question).await?;
+        if route.model_id.is_none() {
+            // Nothing is sent by it: the body names it already.
+            route.model_id.clone_from(&self.admitted.priced_model);
+        }
+        Ok(route)
     }
 
     /// The region that the request names: that of an ARN in its path, else, where that is allowed, that of its signature.
@@ -306,7 +311,7 @@ fn begun(admitted: &Admitted<'_>, route: &Route, estimate: Option<NanoUsd>) -> B
         call_id: attribution.call_id,
         service: admitted.call.service,
         operation: admitted.call.operation.name.to_owned(),
-        requested_model: admitted.model.as_deref().map(str::to_owned),
+        requested_model: admitted.model.as_deref().or(admitted.priced_model.as_deref()).map(str::to_owned),
         deployment: deployment.id.clone(),
         model_id: route.model_id.as_deref().map(str::to_owned),
         region: deployment.region.as_str().to_owned(),
