@@ -77,6 +77,13 @@ impl Operation {
         }
     }
 
+    /// Whether the body alone names the one model that the call is priced by: that of other operations without a model in
+    /// their path is a part of what they cost, at most.
+    #[must_use]
+    pub fn is_priced_by_model_in_body(&self) -> bool {
+        self.service == Service::BedrockAgentRuntime && self.name == "Rerank"
+    }
+
     /// Whether the body, too, may name models (see [`body_models::models_in_body`]).
     #[must_use]
     pub fn names_models_in_body(&self) -> bool {

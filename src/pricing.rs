@@ -227,7 +227,13 @@ impl Quote<'_> {
         if self.is_free {
             return Some(NanoUsd::ZERO);
         }
-        rates::worst_case(&self.dearest, input_tokens, max_output_tokens.or(self.max_output_tokens))
+        rates::worst_case(&self.dearest, input_tokens, self.longest_answer(max_output_tokens))
+    }
+
+    /// The longest answer in tokens: what the request asks for, else the most that the model gives.
+    #[must_use]
+    pub fn longest_answer(&self, asked: Option<u64>) -> Option<u64> {
+        asked.or(self.max_output_tokens)
     }
 }
 

@@ -73,6 +73,18 @@ impl Usage {
         speech.fold(input.saturating_add(self.output_tokens), u64::saturating_add)
     }
 
+    /// Whether it counts nothing that was read.
+    #[must_use]
+    pub fn is_without_prompt(&self) -> bool {
+        let tokens = [
+            self.input_tokens,
+            self.cache_read_tokens,
+            self.cache_write_5m_tokens,
+            self.cache_write_1h_tokens,
+        ];
+        tokens.iter().all(|count| *count == 0)
+    }
+
     /// Whether it is the usage of a guardrail.
     #[must_use]
     pub fn is_of_guardrail(&self) -> bool {

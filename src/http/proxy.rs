@@ -60,6 +60,8 @@ struct Admitted<'r> {
     model: Option<Arc<str>>,
     /// Where it stands in the body, quotes included, if it stands there.
     model_in_body: Option<Range<usize>>,
+    /// What the call is priced by, where no model is asked by name and the body tells.
+    priced_model: Option<Arc<str>>,
     caller: Caller,
     attribution: Attribution,
     body: Body,
@@ -129,6 +131,8 @@ async fn serve(
     let literal = model_in_body.clone().and_then(|span| body.bytes.get(span));
     let named = literal.and_then(|literal| serde_json::from_slice::<String>(literal).ok());
     model = named.map(Into::into).or(model);
+    let priced_model =
+        operation::body_models::priced_model_in_body(call.operation, &body.bytes).map(Into::into);
     let mut admission = match early {
         Some(admission) => admission,
         None => admit(&caller, model.as_deref()).await?,
@@ -144,6 +148,7 @@ async fn serve(
         path,
         model,
         model_in_body,
+        priced_model,
         caller,
         attribution,
         body,

@@ -68,6 +68,13 @@ pub fn could_cost(quote: &Quote<'_>, question: &CostQuestion<'_>) -> Option<Nano
     quote.worst_case(input, facts.longest_answer(question.operation))
 }
 
+/// What a request is taken to have cost where its cost stays unknown: its likely input and the longest answer, at the same
+/// prices as [`could_cost`] and so never above it. `None` where no price is known, or nothing bounds the answer.
+#[must_use]
+pub fn likely_cost(quote: &Quote<'_>, operation: &str, facts: &RequestFacts) -> Option<NanoUsd> {
+    quote.worst_case(facts.likely_input_tokens(), facts.longest_answer(operation))
+}
+
 /// Whether a name may stand in the body in other bytes than its letters: escaped, which no encoder does to a letter,
 /// digit or underscore, or in UTF-16.
 fn is_disguised(body: &[u8]) -> bool {
@@ -122,7 +129,12 @@ mod tests {
                 facts: &facts,
                 body: body.as_bytes(),
             };
-            could_cost(&PriceBook::builtin().quote(&query), &question)
+            let quote = PriceBook::builtin().quote(&query);
+            let most = could_cost(&quote, &question);
+            let likely = likely_cost(&quote, operation, &facts);
+            let is_free = most == Some(NanoUsd::ZERO);
+            assert!(most.is_none() || is_free || (likely.is_some() && likely <= most), "{operation} {body}");
+            most
         };
         let haiku = "anthropic.claude-3-haiku-20240307-v1:0";
         let text = r#"{"messages":[],"inferenceConfig":{"maxTokens":10}}"#;
@@ -157,6 +169,7 @@ mod tests {
         // A member that Converse does not heed leaves the model's own bound: 4,096 tokens.
         let not_heeded = bound("Converse", haiku, r#"{"max_tokens":1}"#, None).unwrap().0;
         assert!(not_heeded > 4_096 * 1_250, "{not_heeded}");
+        assert!(bound("Converse", haiku, r#"{"max_tokens":999999999}"#, None).unwrap().0 < 2 * not_heeded);
         let tools = r#"{"max_tokens":1,"tools":[{"type":"bash_20250124"},{"type":"computer_20250124"}]}"#;
         let with_tools = bound("InvokeModel", haiku, tools, None).unwrap().0;
         assert!(with_tools >= (1_024 + 2 * 2_048) * 250, "{with_tools}");

@@ -140,6 +140,8 @@ pub struct Account {
     client_gone: bool,
     admission: Admission,
     first_byte: Option<Instant>,
+    /// The usage of the event is what was stated before the answer ended too early.
+    saw_part: bool,
 }
 
 /// How the client asked.
@@ -202,6 +204,7 @@ impl Account {
             client_gone: false,
             admission: Admission::default(),
             first_byte: None,
+            saw_part: false,
         }))
     }
 

@@ -38,6 +38,17 @@ pub fn models_in_body(operation: &Operation, body: &[u8]) -> Result<Vec<String>,
     Ok(models)
 }
 
+/// The model that a call is priced by, where its operation is priced by the one that its body names, and it names one.
+#[must_use]
+pub fn priced_model_in_body(operation: &Operation, body: &[u8]) -> Option<String> {
+    if !operation.is_priced_by_model_in_body() {
+        return None;
+    }
+    let mut models = models_in_body(operation, body).ok()?;
+    let model = models.pop()?;
+    models.iter().all(|other| *other == model).then_some(model)
+}
+
 /// Steps that lead on from a value to models.
 type Paths<'o> = Vec<&'o [&'static str]>;
 
@@ -168,6 +179,34 @@ mod tests {
     fn models(service: Service, name: &str, body: &str) -> Result<Vec<String>, String> {
         let operation = operation_by_name(service, name).unwrap();
         models_in_body(operation, body.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_rerank_is_priced_by_the_one_model_it_names_and_nothing_else_is() {
+        let body = |models: &str| {
+            format!(
+                r#"{{"rerankingConfiguration":{{"bedrockRerankingConfiguration":{{"modelConfiguration":{{{models}}}}}}}}}"#
+            )
+        };
+        let rerank = operation_by_name(Service::BedrockAgentRuntime, "Rerank").unwrap();
+        for (models, expected) in [
+            (r#""modelArn":"a""#, Some("a")),
+            (r#""modelArn":"a","modelArn":"a""#, Some("a")),
+            (r#""modelArn":"a","ModelArn":"b""#, None),
+            (r#""modelArn":1"#, None),
+            ("", None),
+        ] {
+            let found = priced_model_in_body(rerank, body(models).as_bytes());
+            assert_eq!(found.as_deref(), expected, "{models}");
+        }
+        assert_eq!(priced_model_in_body(rerank, b"not json"), None);
+        let priced: Vec<&str> = all()
+            .filter(|operation| operation.is_priced_by_model_in_body())
+            .map(|operation| operation.name)
+            .collect();
+        assert_eq!(priced, ["Rerank"]);
+        let start = operation_by_name(Service::BedrockRuntime, "StartAsyncInvoke").unwrap();
+        assert_eq!(priced_model_in_body(start, br#"{"modelId":"a"}"#), None);
     }
 
     fn sorted(mut models: Vec<String>) -> Vec<String> {

@@ -15,9 +15,15 @@ const METRICS_NEEDLES: [&[u8]; 3] = [
     b"hbWF6b24tYmVkcm9jay1pbnZvY2F0aW9uTWV0cmljc",
 ];
 
-/// `{"type":"messag` in base64: how Anthropic's `message_start`, `message_delta` and `message_stop` begin,
-/// and none of its content events.
+/// `{"type":"` in base64: how Anthropic's events begin as they are usually written.
+const ANTHROPIC_EVENT: &[u8] = b"eyJ0eXBlIjoi";
+
+/// `{"type":"messag` in base64: how `message_start`, `message_delta` and `message_stop` begin then, and none of the
+/// events of content.
 const ANTHROPIC_MESSAGE: &[u8] = b"eyJ0eXBlIjoibWVzc2Fn";
+
+/// `"message_` inside base64, as [`METRICS_NEEDLES`]: the same events in any other spelling.
+const MESSAGE_NEEDLES: [&[u8]; 3] = [b"Im1lc3NhZ2Vf", b"JtZXNzYWdlX", b"ibWVzc2FnZV"];
 
 /// The base64 text of a chunk event's payload, `{"bytes":"…","p":"…"}`.
 pub(crate) fn base64_text(payload: &[u8]) -> Option<&[u8]> {
@@ -29,9 +35,19 @@ pub(crate) fn base64_text(payload: &[u8]) -> Option<&[u8]> {
     until_quote(after_name.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?)
 }
 
-/// Whether the chunk states usage, or a part of it.
+/// Whether the chunk may state usage, or a part of it.
 pub(crate) fn states_usage(base64_text: &[u8]) -> bool {
-    base64_text.starts_with(ANTHROPIC_MESSAGE) || holds_metrics(base64_text)
+    let is_message = if base64_text.starts_with(ANTHROPIC_EVENT) {
+        base64_text.starts_with(ANTHROPIC_MESSAGE)
+    } else {
+        names_message(base64_text)
+    };
+    is_message || holds_metrics(base64_text)
+}
+
+fn names_message(base64_text: &[u8]) -> bool {
+    static FINDERS: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| MESSAGE_NEEDLES.map(Finder::new));
+    FINDERS.iter().any(|finder| finder.find(base64_text).is_some())
 }
 
 /// Whether the chunk holds invocation metrics, which only the last one does.
@@ -78,6 +94,25 @@ mod tests {
         assert!(!states_usage(base64_text(&delta).unwrap()));
         let delta = payload(r#"{"type":"message_delta","delta":{},"usage":{"output_tokens":1}}"#);
         assert!(states_usage(base64_text(&delta).unwrap()));
+    }
+
+    #[test]
+    fn statements_are_found_however_their_json_is_written() {
+        for name in ["message_start", "message_delta", "message_stop"] {
+            for json in [
+                format!(r#"{{"type":"{name}"}}"#),
+                format!(r#"{{"type": "{name}"}}"#),
+                format!(r#"{{ "type" :"{name}" }}"#),
+                format!("{{\n  \"type\": \"{name}\"\n}}"),
+                format!(r#"{{"delta":{{}},"type":"{name}"}}"#),
+                format!(r#"{{"index":0, "type":"{name}"}}"#),
+            ] {
+                assert!(states_usage(STANDARD.encode(&json).as_bytes()), "{json}");
+            }
+        }
+        for json in [r#"{"generation":"a message_"}"#, r#"{ "type": "content_block_delta", "index": 0 }"#] {
+            assert!(!states_usage(STANDARD.encode(json).as_bytes()), "{json}");
+        }
     }
 
     #[test]

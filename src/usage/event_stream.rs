@@ -58,6 +58,9 @@ pub struct EventStreamReader {
     failure: Option<String>,
     malformed: bool,
     oversized: bool,
+    /// Of all events so far.
+    payload_bytes: u64,
+    has_event: bool,
 }
 
 /// What is to be done at the start of a frame.
@@ -83,6 +86,8 @@ impl EventStreamReader {
             failure: None,
             malformed: false,
             oversized: false,
+            payload_bytes: 0,
+            has_event: false,
         }
     }
 
@@ -117,6 +122,18 @@ impl EventStreamReader {
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
+    }
+
+    /// Whether an event came, or something that may have been one.
+    #[must_use]
+    pub fn has_event(&self) -> bool {
+        self.has_event || self.malformed
+    }
+
+    /// How many bytes of payload all events so far have.
+    #[must_use]
+    pub fn payload_bytes(&self) -> u64 {
+        self.payload_bytes
     }
 
     /// Whether a wanted frame was not gathered because it is larger than the limit, or failed its checksum.
@@ -177,12 +194,13 @@ impl EventStreamReader {
             self.failure.get_or_insert_with(|| String::from_utf8_lossy(head.name).into_owned());
             return Step::Pass(total);
         }
+        self.has_event = true;
         if !visitor.wants(head.name) {
-            return Step::Pass(total);
+            return self.pass_event(total, payload_start);
         }
         if total > self.limit {
             self.oversized = true;
-            return Step::Pass(total);
+            return self.pass_event(total, payload_start);
         }
         let Some((covered, checksum)) = bytes.get(..total).and_then(|frame| frame.split_last_chunk()) else {
             return Step::Need(total);
@@ -192,6 +210,12 @@ impl EventStreamReader {
         } else {
             self.oversized = true;
         }
+        self.pass_event(total, payload_start)
+    }
+
+    fn pass_event(&mut self, total: usize, payload_start: usize) -> Step {
+        let payload = total.saturating_sub(payload_start).saturating_sub(CHECKSUM_BYTES);
+        self.payload_bytes = self.payload_bytes.saturating_add(u64::try_from(payload).unwrap_or(u64::MAX));
         Step::Pass(total)
     }
 }

@@ -65,6 +65,10 @@ struct Found {
     /// Elements that were followed by a comma.
     commas: u64,
     any_element: bool,
+    /// Elements, or the value itself, that are null or an empty text.
+    blanks: u64,
+    /// The text at hand has no bytes so far.
+    in_blank_text: bool,
 }
 
 impl JsonMembers {
@@ -126,6 +130,17 @@ impl JsonMembers {
     pub(crate) fn count(&self, name: &str) -> Option<u64> {
         let found = self.find(name, Take::Count)?;
         Some(found.commas + u64::from(found.any_element))
+    }
+
+    /// As [`Self::count`], of elements that are neither null nor an empty text.
+    pub(crate) fn count_held(&self, name: &str) -> Option<u64> {
+        let blanks = self.find(name, Take::Count)?.blanks;
+        Some(self.count(name)?.saturating_sub(blanks))
+    }
+
+    /// Whether a counted member has a value that is neither null nor an empty text.
+    pub(crate) fn holds(&self, name: &str) -> bool {
+        self.find(name, Take::Count).is_some_and(|found| found.any_element || found.blanks == 0)
     }
 
     fn find(&self, name: &str, take: Take) -> Option<&Found> {
@@ -191,6 +206,7 @@ impl JsonMembers {
             None => self.pass(chunk, chunk.len(), is_name),
             Some(at) if chunk.get(at) == Some(&b'"') => {
                 self.pass(chunk, at, is_name);
+                self.end_text();
                 self.within = Within::Structure;
                 self.keep(b"\"");
                 chunk.get(at + 1..).unwrap_or_default()
@@ -213,9 +229,18 @@ impl JsonMembers {
             // A name too long for the space is none that is wanted: the length tells.
             self.name_length = end;
         } else {
+            if let Some(found) = &mut self.taking {
+                found.in_blank_text &= passed.is_empty();
+            }
             self.keep(passed);
         }
         rest
+    }
+
+    fn end_text(&mut self) {
+        if let Some(found) = &mut self.taking {
+            found.blanks += u64::from(std::mem::take(&mut found.in_blank_text));
+        }
     }
 
     fn read_structure<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
@@ -243,6 +268,9 @@ impl JsonMembers {
             if !plain.iter().all(u8::is_ascii_whitespace) {
                 self.note_element();
             }
+            if plain.trim_ascii_start().first() == Some(&b'n') {
+                self.note_blank(false);
+            }
             self.keep(plain);
         }
     }
@@ -255,7 +283,16 @@ impl JsonMembers {
             self.name_length = 0;
         } else {
             self.note_element();
+            self.note_blank(true);
             self.keep(b"\"");
+        }
+    }
+
+    /// A null, or the beginning of a text that may turn out empty, where elements are counted.
+    fn note_blank(&mut self, is_text: bool) {
+        if let (1 | 2, Some(found)) = (self.depth, &mut self.taking) {
+            found.in_blank_text = is_text;
+            found.blanks += u64::from(!is_text);
         }
     }
 
@@ -305,7 +342,15 @@ impl JsonMembers {
         }
         self.taking = wanted.map(|&wanted| {
             let start = self.kept.len();
-            Found { wanted, start, end: start, commas: 0, any_element: false }
+            Found {
+                wanted,
+                start,
+                end: start,
+                commas: 0,
+                any_element: false,
+                blanks: 0,
+                in_blank_text: false,
+            }
         });
     }
 

@@ -50,6 +50,30 @@ fn only_members_of_the_top_are_found() {
 }
 
 #[test]
+fn what_is_null_or_empty_is_not_held_however_it_is_cut() {
+    for (text, count, holds) in [
+        (r#"{"images":["a","",null]}"#, Some(1), true),
+        (r#"{"images":[null]}"#, Some(0), true),
+        (r#"{"images":[ "" , null , "n" , {"a":""}, ["",null] ]}"#, Some(3), true),
+        (r#"{"images":[{"a":null}, "\n", 1]}"#, Some(3), true),
+        (r#"{"images":""}"#, Some(0), false),
+        (r#"{"images": null }"#, Some(0), false),
+        (r#"{"images":"a"}"#, Some(0), true),
+        (r#"{"tier":null,"images":"null"}"#, Some(0), true),
+        (r#"{"tier":""}"#, None, false),
+    ] {
+        for cut in 0..=text.len() {
+            let members = read(text.as_bytes(), &[cut], 1000);
+            assert_eq!(
+                (members.count_held("images"), members.holds("images")),
+                (count, holds),
+                "{text} {cut}"
+            );
+        }
+    }
+}
+
+#[test]
 fn elements_are_counted_without_being_kept() {
     for (text, count) in [
         (r#"{"images":["a,b","c"]}"#, Some(2)),

@@ -2,21 +2,23 @@
 
 use super::name_table::NameTable;
 
-/// What the strings of a text mention, as a member's name or as a value.
+/// What the strings of a text mention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mentions(u8);
 
 impl Mentions {
+    const NOTHING: Self = Self(0);
     /// The time to live of a cache write that costs more.
     pub(super) const ONE_HOUR: Self = Self(1);
-    /// A picture.
+    /// A picture, by a member's name.
     pub(super) const IMAGE: Self = Self(1 << 1);
-    /// A picture in OpenAI's shape.
+    /// A picture in OpenAI's shape, by a member's name.
     pub(super) const IMAGE_URL: Self = Self(1 << 2);
-    /// Audio or video, whose length nobody states.
+    /// Audio or video, whose length nobody states, by a member's name.
     pub(super) const TIMED: Self = Self(1 << 3);
     /// What holds or names more input than its bytes tell: pictures, documents, sounds, objects in S3, earlier turns,
-    /// stored files and prompts, tools that AWS runs and whose results the model reads.
+    /// stored files and prompts, tools that AWS runs and whose results the model reads. By any string, since some are
+    /// named by a value (`"type": "image"`).
     pub(super) const UNMEASURED: Self = Self(1 << 4);
 
     /// Every mention in a text. Inside of another string the quotes of a name would be escaped.
@@ -27,7 +29,10 @@ impl Mentions {
                 let ends_here = || string.get(name.len()) == Some(&b'"');
                 string.starts_with(name.as_bytes()) && (!named.is_whole || ends_here())
             });
-            named.fold(found, |found, (_, named)| found.and(named.says))
+            named.fold(found, |found, (name, named)| {
+                let rest = string.get(name.len() + 1..).unwrap_or_default();
+                found.and(named.says).and(named.says_in_place(text.get(..quote), rest))
+            })
         })
     }
 
@@ -46,26 +51,65 @@ impl Mentions {
 struct Named {
     /// The string ends with the name; else it may go on.
     is_whole: bool,
+    /// Wherever it stands.
     says: Mentions,
+    /// As the name of a member.
+    as_name: Mentions,
+    /// As the value of a member `ttl`.
+    as_time_to_live: Mentions,
+}
+
+impl Named {
+    /// What it says by what stands around it. Few strings are asked: the loop over all is kept small.
+    #[inline(never)]
+    fn says_in_place(&self, before: Option<&[u8]>, rest: &[u8]) -> Mentions {
+        if self.as_name != Mentions::NOTHING && rest.trim_ascii_start().first() == Some(&b':') {
+            return self.as_name;
+        }
+        let is_time_to_live = || {
+            let before = before.unwrap_or_default().trim_ascii_end();
+            before.strip_suffix(b":").is_some_and(|name| name.trim_ascii_end().ends_with(b"\"ttl\""))
+        };
+        if self.as_time_to_live != Mentions::NOTHING && is_time_to_live() {
+            return self.as_time_to_live;
+        }
+        Mentions::NOTHING
+    }
 }
 
 type Name = (&'static str, Named);
 
+const SILENT: Named = Named {
+    is_whole: true,
+    says: Mentions::NOTHING,
+    as_name: Mentions::NOTHING,
+    as_time_to_live: Mentions::NOTHING,
+};
+
 const fn whole(name: &'static str, says: Mentions) -> Name {
-    (name, Named { is_whole: true, says })
+    (name, Named { says, ..SILENT })
 }
 
 const fn beginning(name: &'static str, says: Mentions) -> Name {
-    (name, Named { is_whole: false, says })
+    (name, Named { is_whole: false, says, ..SILENT })
+}
+
+/// Of a medium, which costs as its member's name says; any string may name more input than its bytes.
+const fn medium(name: &'static str, as_name: Mentions) -> Name {
+    (name, Named { says: Mentions::UNMEASURED, as_name, ..SILENT })
+}
+
+const fn time_to_live(value: &'static str, says: Mentions) -> Name {
+    (value, Named { as_time_to_live: says, ..SILENT })
 }
 
 /// None of them may need an escape.
 static NAMES: NameTable<Named> = NameTable::of(&[
-    whole("1h", Mentions::ONE_HOUR),
-    whole("image", Mentions::IMAGE.and(Mentions::UNMEASURED)),
-    whole("image_url", Mentions::IMAGE_URL.and(Mentions::UNMEASURED)),
-    whole("video", Mentions::TIMED.and(Mentions::UNMEASURED)),
-    whole("audio", Mentions::TIMED.and(Mentions::UNMEASURED)),
+    time_to_live("1h", Mentions::ONE_HOUR),
+    medium("image", Mentions::IMAGE),
+    medium("image_url", Mentions::IMAGE_URL),
+    medium("video", Mentions::TIMED),
+    medium("audio", Mentions::TIMED),
     whole("document", Mentions::UNMEASURED),
     whole("s3Location", Mentions::UNMEASURED),
     whole("file", Mentions::UNMEASURED),
@@ -132,8 +176,10 @@ mod tests {
         let nothing = Mentions::default();
         for (text, expected) in [
             (r#"{"image":1}"#, image),
-            (r#"{"x":{"type":"image"}}"#, image),
-            (r#"["a","image"]"#, image),
+            ("{\"image\" \n:1}", image),
+            (r#"{"x":{"type":"image"}}"#, Mentions::UNMEASURED),
+            (r#"["a","image"]"#, Mentions::UNMEASURED),
+            (r#"{"text":"audio","more":"image_url"}"#, Mentions::UNMEASURED),
             (r#"{"image_url":1}"#, Mentions::IMAGE_URL.and(Mentions::UNMEASURED)),
             (r#"{"an image":1}"#, nothing),
             (r#"{"text":"\"image\""}"#, nothing),
@@ -141,8 +187,12 @@ mod tests {
             (r#"["web_search_20250305"]"#, Mentions::UNMEASURED),
             (r#"["web"]"#, nothing),
             (r#"{"ttl":"1h"}"#, Mentions::ONE_HOUR),
+            ("{\"ttl\" :\n\"1h\"}", Mentions::ONE_HOUR),
+            (r#"{"enum":["1h","1d"],"interval":"1h"}"#, nothing),
+            (r#"{"ttl":["1h"],"a_ttl":"1h"}"#, nothing),
+            (r#"{"text":"\"ttl\":\"1h\""}"#, nothing),
             (
-                r#"{"ttl":"1h","x":"video"}"#,
+                r#"{"ttl":"1h","video":"x"}"#,
                 Mentions::ONE_HOUR.and(Mentions::TIMED).and(Mentions::UNMEASURED),
             ),
             (r#"{"ttl":"1"}"#, nothing),
@@ -158,14 +208,23 @@ mod tests {
         text.contains(&if is_whole { format!("\"{name}\"") } else { format!("\"{name}") })
     }
 
+    /// What stands before and behind each string of this text.
+    fn places_of<'t>(text: &'t str, string: &str) -> impl Iterator<Item = (&'t str, &'t str)> {
+        let quoted = format!("\"{string}\"");
+        let split = move |at: usize| Some((&text[..at], text[at..].strip_prefix(quoted.as_str())?));
+        (0..text.len()).filter_map(split)
+    }
+
     proptest! {
         #[test]
         fn one_pass_finds_what_a_search_for_each_name_finds(
             parts in prop::collection::vec(
                 prop_oneof![
                     prop::sample::select([&UNMEASURED[..], &BEGINNINGS, &["1h"]].concat()).prop_map(str::to_owned),
-                    "[\"\\\\a-z_1h]{0,3}",
+                    "[\"\\\\a-z_1h: ]{0,3}",
                     Just("\"".to_owned()),
+                    Just("\":".to_owned()),
+                    Just("\"ttl\":\"".to_owned()),
                 ],
                 0..24,
             )
@@ -173,10 +232,15 @@ mod tests {
             let text = parts.concat();
             let any = |names: &[&str], is_whole| names.iter().any(|name| stands_in(&text, name, is_whole));
             let found = Mentions::in_text(text.as_bytes());
-            prop_assert_eq!(found.has(Mentions::ONE_HOUR), any(&["1h"], true));
-            prop_assert_eq!(found.has(Mentions::IMAGE), any(&["image"], true));
-            prop_assert_eq!(found.has(Mentions::IMAGE_URL), any(&["image_url"], true));
-            prop_assert_eq!(found.has(Mentions::TIMED), any(&["video", "audio"], true));
+            let named = |name: &str| places_of(&text, name).any(|(_, rest)| rest.trim_start().starts_with(':'));
+            let is_time_to_live = |before: &str| {
+                before.trim_end().strip_suffix(':').is_some_and(|name| name.trim_end().ends_with("\"ttl\""))
+            };
+            let has_one_hour = places_of(&text, "1h").any(|(before, _)| is_time_to_live(before));
+            prop_assert_eq!(found.has(Mentions::ONE_HOUR), has_one_hour);
+            prop_assert_eq!(found.has(Mentions::IMAGE), named("image"));
+            prop_assert_eq!(found.has(Mentions::IMAGE_URL), named("image_url"));
+            prop_assert_eq!(found.has(Mentions::TIMED), named("video") || named("audio"));
             prop_assert_eq!(
                 found.has(Mentions::UNMEASURED),
                 any(&UNMEASURED, true) || any(&BEGINNINGS, false)

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use super::answer_kind::{AnswerKind, ChargedBy, Framing};
 use super::event_stream::EventStreamReader;
 use super::json_members::JsonMembers;
-use super::request_facts::RequestFacts;
+use super::request_facts::{BYTES_PER_TOKEN, RequestFacts};
 use super::shapes::{InvocationMetrics, Stated, StatedTier, UsageMembers};
 use super::sse::DataLines;
 use super::statements::{self, Statements};
@@ -36,9 +36,13 @@ pub enum Progress {
 pub struct Reading {
     /// What the call used, if the answer says so to the end.
     pub usage: Option<Usage>,
-    /// What had been stated when the answer broke off: a lower bound, where `usage` is `None`.
+    /// What had been stated when the answer broke off: a lower bound, where `usage` is `None`. Cache writes that may
+    /// live for one hour count as such.
     pub partial: Option<Usage>,
-    /// Whether AWS charges nothing for the call.
+    /// Where AWS itself ended the answer by an exception or error: as many output tokens as there usually are in what it
+    /// had sent. More was not made.
+    pub sent_tokens: Option<u64>,
+    /// Whether AWS charges nothing for the call: also where all that it sent is an exception or error.
     pub free: bool,
     /// Whether AWS bills something beside the usage that nothing tells: that of a guardrail, or of a conversation whose last
     /// statement could not be read.
@@ -165,19 +169,51 @@ impl UsageReader {
         }
         let whole = self.is_whole();
         let failure = self.failure();
-        let free = self.kind.charged_by == ChargedBy::Nothing;
+        let free = self.kind.charged_by == ChargedBy::Nothing || (failure.is_some() && self.is_refusal());
         let (usage, unknown_reason) = match self.charged(whole) {
             Ok(usage) => (Some(self.with_guardrail(usage)), None),
             Err(_) if free => (None, None),
             Err(reason) => (None, Some(reason)),
         };
-        let partial = if usage.is_none() { self.stated().map(|stated| stated.usage) } else { None };
+        let partial = if usage.is_none() && !free { self.partial() } else { None };
+        let was_ended = failure.is_some() && self.kind.charged_by == ChargedBy::Tokens;
+        let sent_tokens = was_ended.then(|| self.sent_bytes().div_ceil(BYTES_PER_TOKEN));
         let hides_guardrail = !free
             && (self.request.guardrail || self.statements.names_guardrail)
             && self.statements.guardrail.is_none();
         let is_so_far = self.kind.charged_by == ChargedBy::Speech;
         let hides_cost = hides_guardrail || (is_so_far && self.misses_speech());
-        Reading { usage, partial, free, hides_cost, is_so_far, whole, failure, unknown_reason }
+        Reading { usage, partial, sent_tokens, free, hides_cost, is_so_far, whole, failure, unknown_reason }
+    }
+
+    /// Whether a failure is all that was sent: the same as an error by its status, which AWS does not bill.
+    fn is_refusal(&self) -> bool {
+        let has_begun = match &self.body {
+            Body::Frames(frames) => frames.has_event(),
+            Body::Events(lines) => self.statements.has_begun || lines.overflowed(),
+            Body::Opaque | Body::Json(_) => true,
+        };
+        !has_begun && self.stated().is_none()
+    }
+
+    /// How many bytes all events have that came before a failure, the names of their members included.
+    fn sent_bytes(&self) -> u64 {
+        match &self.body {
+            Body::Frames(frames) => frames.payload_bytes(),
+            Body::Events(_) => self.statements.event_bytes,
+            Body::Opaque | Body::Json(_) => 0,
+        }
+    }
+
+    /// What was stated of tokens so far.
+    fn partial(&self) -> Option<Usage> {
+        let is_of_tokens = self.kind.charged_by == ChargedBy::Tokens;
+        let mut stated = self.stated().filter(|_| is_of_tokens)?;
+        if !stated.split_stated && self.request.one_hour_cache {
+            let written = std::mem::take(&mut stated.usage.cache_write_5m_tokens);
+            stated.usage.cache_write_1h_tokens = written;
+        }
+        Some(self.with_guardrail(stated.usage))
     }
 
     fn with_guardrail(&self, mut usage: Usage) -> Usage {
@@ -318,7 +354,11 @@ impl UsageReader {
 
     /// Whether a stream without a terminal event said all that it says: it ended well, and on usage.
     fn states_all_at_end(&self) -> bool {
-        let on_boundary = matches!(&self.body, Body::Frames(frames) if frames.on_frame_boundary());
+        let on_boundary = match &self.body {
+            Body::Frames(frames) => frames.on_frame_boundary(),
+            Body::Events(lines) => lines.on_event_boundary(),
+            Body::Opaque | Body::Json(_) => false,
+        };
         on_boundary && self.failure().is_none() && self.statements.stated_last
     }
 
@@ -342,7 +382,8 @@ impl UsageReader {
         if !whole || !members.is_complete() {
             return Err("the answer broke off before its images were counted");
         }
-        let images = members.count("images").or(members.count("artifacts"));
+        // One that a filter took away is null.
+        let images = members.count_held("images").or(members.count_held("artifacts"));
         let images = images.ok_or("the answer holds no list of images")?;
         let mut usage = self.units(vec![(Unit::OutputImage, images)]);
         usage.image = self.request.image;

@@ -144,6 +144,118 @@ fn a_stream_broken_off_tells_what_was_stated() {
 }
 
 #[test]
+fn a_failure_that_is_all_of_an_answer_is_free_and_one_behind_a_part_is_not() {
+    let thrown = exception("throttlingException");
+    let (start, delta) =
+        (event("messageStart", "{}"), event("contentBlockDelta", r#"{"delta":{"text":"hi"}}"#));
+    let other = AnswerKind { framing: Framing::OtherFrames, charged_by: ChargedBy::Unreported };
+    for kind in [CONVERSE_STREAM, INVOKE_STREAM, other] {
+        let reading = read(kind, &thrown);
+        assert!(reading.free && reading.unknown_reason.is_none(), "{kind:?}");
+        assert!(!read(kind, &[start.clone(), thrown.clone()].concat()).free);
+        assert!(!read(kind, &start).free && !read(kind, b"").free);
+    }
+    let reading = read(CONVERSE_STREAM, &[start, delta, thrown.clone()].concat());
+    assert_eq!(reading.sent_tokens, Some(7), "{{}} and 23 bytes");
+    assert_eq!(read(CONVERSE_STREAM, &event("contentBlockDelta", "{}")).sent_tokens, None, "it may go on");
+
+    let error = "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n";
+    let failed = "data: {\"type\":\"response.failed\",\"response\":{\"error\":{},\"usage\":null}}\n\n";
+    for (before, end, free) in [
+        ("", error, true),
+        ("event: ping\ndata: {\"type\": \"ping\"}\n\n", error, true),
+        ("data: {\"type\":\"response.created\",\"response\":{}}\n\n", failed, true),
+        ("data: {\"type\":\"message_start\",\"message\":{}}\n\n", error, false),
+        ("data: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}\n\n", error, false),
+        ("data: {\"type\":\"response.output_text.delta\",\"delta\":\"a\"}\n\n", failed, false),
+        ("data: [DONE]\n\n", "", false),
+    ] {
+        let reading = read(EVENTS, format!("{before}{end}").as_bytes());
+        assert_eq!(reading.free, free, "{before}{end}");
+    }
+    let headers = |name: &str| (name == "x-amzn-bedrock-input-token-count").then_some("3");
+    let mut reader = UsageReader::new(CONVERSE_STREAM, LIMIT);
+    reader.read_head(headers);
+    reader.feed(&thrown);
+    assert!(!reader.finish().free, "AWS counted something");
+}
+
+#[test]
+fn cache_writes_that_may_live_for_an_hour_count_so_in_what_was_stated_of_a_broken_answer() {
+    let start = chunk(
+        r#"{"type": "message_start","message": {"usage":{"input_tokens":10,"cache_creation_input_tokens":7}}}"#,
+    );
+    for one_hour_cache in [false, true] {
+        let request = RequestFacts { one_hour_cache, ..RequestFacts::default() };
+        let mut reader = UsageReader::new(INVOKE_STREAM, LIMIT).with_request(request);
+        reader.feed(&start);
+        let stated = reader.finish().partial.unwrap();
+        let written = (stated.cache_write_5m_tokens, stated.cache_write_1h_tokens);
+        assert_eq!(written, if one_hour_cache { (0, 7) } else { (7, 0) });
+    }
+}
+
+#[test]
+fn usage_of_the_whole_answer_counts_without_an_event_that_ends_the_stream() {
+    let usage = r#""usage":{"prompt_tokens":1,"completion_tokens":2}"#;
+    let content = r#"data: {"choices":[{"delta":{"content":"\"finish_reason\":\"stop\""}}]}"#;
+    for (events, is_known) in [
+        (format!(r#"data: {{"choices":[],{usage}}}"#), true),
+        (format!(r#"data: {{"choices" : [ ] ,{usage}}}"#), true),
+        (format!(r#"data: {{"choices":[{{"finish_reason": "stop"}}],{usage}}}"#), true),
+        (format!(r#"data: {{"choices":[{{"finish_reason":null}}],{usage}}}"#), false),
+        (format!("data: {{\"choices\":[],{usage}}}\n\n{content}"), false),
+        (format!(r#"data: {{"choices":[{{}}],{usage}}}"#), false),
+        (r#"data: {"type":"message_delta","usage":{"input_tokens":1,"output_tokens":2}}"#.to_owned(), true),
+        (
+            "data: {\"type\":\"message_delta\",\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}\n\ndata: {\"type\":\"ping\"}"
+                .to_owned(),
+            true,
+        ),
+        (r#"data: {"type":"message_start","message":{"usage":{"input_tokens":1}}}"#.to_owned(), false),
+    ] {
+        let reading = read(EVENTS, format!("{events}\n\n").as_bytes());
+        assert!(!reading.whole, "clients wait for the end: {events}");
+        assert_eq!(reading.usage.is_some(), is_known, "{events}");
+        assert!(reading.usage.is_none_or(|usage| usage.total_tokens() == 3));
+        assert_eq!(read(EVENTS, format!("{events}\n").as_bytes()).usage, None, "in the middle: {events}");
+    }
+    let delta = chunk(r#"{"type":"message_delta","usage":{"input_tokens":1,"output_tokens":2}}"#);
+    assert!(read(INVOKE_STREAM, &delta).usage.is_some());
+    let more = chunk(r#"{"type":"content_block_delta"}"#);
+    assert_eq!(read(INVOKE_STREAM, &[delta, more].concat()).usage, None);
+}
+
+#[test]
+fn events_of_claude_are_read_however_their_json_is_written() {
+    let chunks = [
+        chunk(
+            r#"{"type": "message_start", "message": {"usage": {"input_tokens": 10, "cache_creation_input_tokens": 7, "cache_creation": {"ephemeral_1h_input_tokens": 7}, "output_tokens": 1}}}"#,
+        ),
+        chunk(r#"{"usage": {"output_tokens": 20}, "type": "message_delta"}"#),
+        chunk(
+            r#"{ "type": "message_stop", "amazon-bedrock-invocationMetrics": {"inputTokenCount": 10, "outputTokenCount": 20, "cacheWriteInputTokenCount": 7}}"#,
+        ),
+    ];
+    let usage = Usage { input_tokens: 10, output_tokens: 20, cache_write_1h_tokens: 7, ..Usage::default() };
+    assert_eq!(read(INVOKE_STREAM, &chunks.concat()).usage, Some(usage));
+}
+
+#[test]
+fn an_image_that_a_filter_took_away_is_not_charged() {
+    let kind = AnswerKind { framing: Framing::Json, charged_by: ChargedBy::OutputImages };
+    for (answer, images) in [
+        (r#"{"finish_reasons":["Filter reason: output"],"images":[null]}"#, 0),
+        (r#"{"finish_reasons":[null,"Filter reason: output"],"images":["aa",null]}"#, 1),
+        (r#"{"images":null,"error":"blocked"}"#, 0),
+        (r#"{"artifacts":[{"base64":"aa"}]}"#, 1),
+    ] {
+        let usage = read(kind, answer.as_bytes()).usage.unwrap();
+        assert_eq!(usage.units, [(crate::usage::Unit::OutputImage, images)], "{answer}");
+    }
+}
+
+#[test]
 fn what_is_over_the_limit_or_broken_is_unknown_and_says_so() {
     let large = format!(r#"{{"usage":{{"inputTokens":1,"x":"{}"}}}}"#, "y".repeat(LIMIT));
     let reason = Some("the statement of usage was too large or broken");

@@ -9,11 +9,11 @@ use super::mentions::Mentions;
 use super::output_bound::OutputBounds;
 use super::{ImageShape, ServiceTier};
 
-/// How much of a request's body is read at the most; what stands behind it is not known.
-pub const MAX_SCANNED_BYTES: usize = 4 * 1024 * 1024;
-
-/// How much of it is kept at the most while it is read: the members that hold settings are small.
+/// How much of a request's body is kept at the most while it is read: the members that hold settings are small.
 const MAX_KEPT_BYTES: usize = 16 * 1024;
+
+/// Bytes of JSON that usually make a token.
+pub(super) const BYTES_PER_TOKEN: u64 = 4;
 
 /// Documents that one query of a reranker may hold.
 /// <https://aws.amazon.com/bedrock/pricing/>
@@ -63,7 +63,7 @@ pub struct RequestFacts {
     pub max_output_tokens: Option<u64>,
     /// Every bound it names.
     pub(crate) output_bounds: OutputBounds,
-    /// Members of this reading's interest may stand in it unread: too large, twice, or too far behind.
+    /// Members of this reading's interest may stand in it unread: too large, or twice.
     pub hides_members: bool,
     /// The tier it asks for.
     pub tier: Option<ServiceTier>,
@@ -121,14 +121,13 @@ struct TierObject {
 }
 
 impl RequestFacts {
-    /// Reads the body in one pass that keeps nothing but small settings. A body that is no JSON object
-    /// tells its size only.
+    /// Reads the body, all of it, and keeps nothing but small settings: what changes the price may stand behind 20 MiB of
+    /// pictures. A body that is no JSON object tells its size only.
     #[must_use]
     pub fn of(body: &[u8]) -> Self {
-        let scanned = body.get(..MAX_SCANNED_BYTES).unwrap_or(body);
         let mut members = JsonMembers::new(&WANTED, MAX_KEPT_BYTES);
-        members.feed(scanned);
-        let (mentions, is_cut) = (Mentions::in_text(scanned), body.len() > MAX_SCANNED_BYTES);
+        members.feed(body);
+        let mentions = Mentions::in_text(body);
         let settings = |name: &str| parse::<Settings>(members.value(name)).unwrap_or_default();
         let output_bounds = OutputBounds::of(&members);
         let present = |name: &str| members.count(name).is_some();
@@ -136,21 +135,21 @@ impl RequestFacts {
             body_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
             max_output_tokens: output_bounds.longest(),
             output_bounds,
-            hides_members: members.overflowed() || members.has_twins() || is_cut,
+            hides_members: members.overflowed() || members.has_twins(),
             tier: tier(&members),
             asks_for_more: asks_for_more(&members),
             guardrail: present("guardrailConfig") || present("amazon-bedrock-guardrailConfig"),
             latency_optimised: parse::<PerformanceConfig>(members.value("performanceConfig"))
                 .map(|config| config.latency == "optimized"),
-            one_hour_cache: is_cut || mentions.has(Mentions::ONE_HOUR),
+            one_hour_cache: mentions.has(Mentions::ONE_HOUR),
             documents: members.count("documents").or(members.count("sources")),
-            input_images: members.count("images").unwrap_or_default()
-                + u64::from(present("inputImage"))
+            input_images: members.count_held("images").unwrap_or_default()
+                + u64::from(members.holds("inputImage"))
                 + u64::from(present("singleEmbeddingParams") && mentions.has(Mentions::IMAGE))
                 + u64::from(mentions.has(Mentions::IMAGE_URL)),
             timed_media: present("segmentedEmbeddingParams")
                 || (present("singleEmbeddingParams") && mentions.has(Mentions::TIMED)),
-            unmeasured_input: is_cut || mentions.has(Mentions::UNMEASURED),
+            unmeasured_input: mentions.has(Mentions::UNMEASURED),
             input_type: parse(members.value("inputType")),
             image: image_shape(&members, &settings("imageGenerationConfig")),
             customer: customer(&members),
@@ -187,10 +186,10 @@ impl RequestFacts {
         self.documents.map(|documents| documents.div_ceil(DOCUMENTS_PER_QUERY).max(1))
     }
 
-    /// Input tokens as many as there usually are in so many bytes of JSON (four bytes a token).
+    /// Input tokens as many as there usually are in so many bytes of JSON.
     #[must_use]
     pub fn likely_input_tokens(&self) -> u64 {
-        self.body_bytes.div_ceil(4)
+        self.body_bytes.div_ceil(BYTES_PER_TOKEN)
     }
 
     /// Input tokens that a text of so many bytes cannot exceed: a token is at least one byte. What the
@@ -294,7 +293,6 @@ mod tests {
             (format!(r#"{{"messages":["{long}"],"max_tokens":1}}"#), false),
             (r#"{"max_tokens":1,"max_tokens":9}"#.to_owned(), true),
             (r#"{"messages":[{"user":1},{"user":1}],"messages":[]}"#.to_owned(), false),
-            (format!(r#"{{"messages":"{}"}}"#, "x".repeat(MAX_SCANNED_BYTES)), true),
         ] {
             assert_eq!(RequestFacts::of(body.as_bytes()).hides_members, hides, "{}", &body[..20]);
         }
@@ -368,6 +366,41 @@ mod tests {
         assert!(facts.one_hour_cache);
         assert_eq!(facts.image, Some(ImageShape { width: Some(512), height: Some(512), steps: Some(60) }));
         assert_eq!(RequestFacts::of(br#"{"service_tier":"priority"}"#).tier, Some(ServiceTier::Priority));
-        assert_eq!(RequestFacts::of(br#"{"inputImage":"aGk=","inputText":"x"}"#).input_images, 1);
+    }
+
+    #[test]
+    fn pictures_that_are_there_are_counted_and_words_are_none() {
+        let nova = |params: &str| format!(r#"{{"singleEmbeddingParams":{{{params}}}}}"#);
+        for (body, images, is_timed) in [
+            (r#"{"inputImage":"aGk=","inputText":"x"}"#.to_owned(), 1, false),
+            (r#"{"inputText":"x","inputImage":""}"#.to_owned(), 0, false),
+            (r#"{"inputImage": null,"inputText":"image"}"#.to_owned(), 0, false),
+            (r#"{"images":["data:image/png;base64,aa","data:"]}"#.to_owned(), 2, false),
+            (r#"{"texts":["image","image_url","audio"]}"#.to_owned(), 0, false),
+            (
+                r#"{"inputs":[{"content":[{"type":"image_url","image_url":{"url":"data:"}}]}]}"#.to_owned(),
+                1,
+                false,
+            ),
+            (nova(r#""text":{"value":"image"}"#), 0, false),
+            (nova(r#""text":{"value":"video"}"#), 0, false),
+            (nova(r#""image":{"format":"png"}"#), 1, false),
+            (nova(r#""audio" : {}"#), 0, true),
+        ] {
+            let facts = RequestFacts::of(body.as_bytes());
+            assert_eq!((facts.input_images, facts.timed_media), (images, is_timed), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_a_large_member_is_read() {
+        let large = "x".repeat(5 << 20);
+        let body = format!(
+            r#"{{"messages":["{large}"],"inputImage":"{large}","documents":["{large}"],"serviceTier":{{"type":"priority"}},"performanceConfig":{{"latency":"optimized"}},"max_tokens":7}}"#
+        );
+        let facts = RequestFacts::of(body.as_bytes());
+        assert_eq!((facts.tier, facts.latency_optimised), (Some(ServiceTier::Priority), Some(true)));
+        assert_eq!((facts.input_images, facts.queries(), facts.max_output_tokens), (1, Some(1), Some(7)));
+        assert!(!facts.hides_members && !facts.one_hour_cache && !facts.unmeasured_input);
     }
 }

@@ -5,6 +5,9 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
+/// A ping is shorter.
+const MOST_OF_PING: usize = 64;
+
 /// Splits a stream into lines and hands on the text of each `data` line. It never fails.
 #[derive(Debug)]
 pub(crate) struct DataLines {
@@ -96,6 +99,37 @@ pub(crate) fn may_tell(data: &[u8]) -> bool {
         after_name.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"{"))
     };
     USAGE.find_iter(data).any(holds_object) || OTHERS.iter().any(|finder| finder.find(data).is_some())
+}
+
+/// Whether an event says nothing but that the connection lives.
+pub(crate) fn is_ping(data: &[u8]) -> bool {
+    static PING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"ping\""));
+    data.len() < MOST_OF_PING && PING.find(data).is_some()
+}
+
+/// Whether an event comes before anything of an answer: that a response is kept or waits, or a ping.
+pub(crate) fn is_before_answer(data: &[u8]) -> bool {
+    static STATES: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| {
+        ["\"response.created\"", "\"response.queued\"", "\"response.in_progress\""]
+            .map(|name| Finder::new(name.as_bytes()))
+    });
+    is_ping(data) || STATES.iter().any(|finder| finder.find(data).is_some())
+}
+
+/// Whether an event is one that ends an answer in the shape of OpenAI's chat: it has an empty list of choices, or says why
+/// one was finished.
+pub(crate) fn ends_choices(data: &[u8]) -> bool {
+    let is_followed_by = |name: &str, tokens: [u8; 2]| {
+        memchr::memmem::find_iter(data, name.as_bytes()).any(|at| {
+            let mut rest = data.get(at + name.len()..).unwrap_or_default().trim_ascii_start();
+            rest = rest.strip_prefix(b":").unwrap_or_default().trim_ascii_start();
+            let [first, second] = tokens;
+            rest.split_first().is_some_and(|(byte, rest)| {
+                *byte == first && (second == 0 || rest.trim_ascii_start().first() == Some(&second))
+            })
+        })
+    };
+    is_followed_by("\"choices\"", *b"[]") || is_followed_by("\"finish_reason\"", [b'"', 0])
 }
 
 /// The text of a `data` line.

@@ -35,8 +35,12 @@ pub(super) struct Statements {
     last_chunk: Vec<u8>,
     /// The id of the response that events speak of, until it is taken.
     pub(super) response_id: Option<String>,
-    /// The last chunk did state usage.
+    /// The last chunk did state usage, or the last event the usage of the whole answer.
     pub(super) stated_last: bool,
+    /// A server-sent event came that is a part of an answer.
+    pub(super) has_begun: bool,
+    /// Bytes of data of all server-sent events before a failure.
+    pub(super) event_bytes: u64,
 }
 
 /// Largest chunk kept for the case that it turns out to be the last.
@@ -101,6 +105,8 @@ impl Statements {
             last_chunk: Vec::new(),
             response_id: None,
             stated_last: false,
+            has_begun: false,
+            event_bytes: 0,
         }
     }
 
@@ -166,8 +172,13 @@ impl Statements {
             self.terminal = true;
             return;
         }
+        self.stated_last = self.stated_last && sse::is_ping(data);
         if sse::may_tell(data) {
             self.read_event_members(data);
+        }
+        if self.failure.is_none() {
+            self.has_begun = self.has_begun || !sse::is_before_answer(data);
+            self.event_bytes = self.event_bytes.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
         }
     }
 
@@ -187,6 +198,9 @@ impl Statements {
             }
         }
         let event_type: String = parse(members.value("type")).unwrap_or_default();
+        let states_usage = members.value("usage").is_some_and(|text| !is_null(text));
+        self.stated_last =
+            states_usage && (event_type == "message_delta" || sse::ends_choices(data)) && !self.missed;
         if matches!(
             event_type.as_str(),
             "message_stop" | "response.completed" | "response.incomplete" | "response.failed"
@@ -209,6 +223,7 @@ impl Statements {
             return;
         };
         self.last_chunk.clear();
+        self.stated_last = false;
         if !chunk_frames::states_usage(text) {
             if text.len() <= MAX_LAST_CHUNK_BYTES {
                 self.last_chunk.extend_from_slice(text);

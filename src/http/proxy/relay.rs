@@ -14,7 +14,7 @@ use crate::event::Begun;
 use crate::http::Worker;
 use crate::limits::Admission;
 use crate::limits::PossibleCost;
-use crate::limits::cost_bound::{CostQuestion, could_cost, is_free, likely_tokens};
+use crate::limits::cost_bound::{CostQuestion, could_cost, is_free, likely_cost, likely_tokens};
 use crate::meter::{Account, Ending, Opening, Place};
 use crate::operation::headers::{is_named_in_connection, may_forward};
 use crate::pricing::{PriceQuery, Quote};
@@ -141,8 +141,7 @@ impl Attempts<'_> {
         if is_free(call.service, call.operation.name) {
             return Some(NanoUsd::ZERO);
         }
-        let by_price = quote.worst_case(facts.likely_input_tokens(), facts.max_output_tokens);
-        by_price.or(self.worker.shared.config.budgets.estimate)
+        likely_cost(quote, call.operation.name, facts).or(self.worker.shared.config.budgets.estimate)
     }
 
     async fn next_route(&self) -> Result<Route, RouteError> {
@@ -154,7 +153,12 @@ impl Attempts<'_> {
             now: self.admitted.now,
             random: rand::random(),
         };
-        self.worker.router.resolve(question).await
+        let mut route = self.worker.router.resolve(question).await?;
+        if route.model_id.is_none() {
+            // Nothing is sent by it: the body names it already.
+            route.model_id.clone_from(&self.admitted.priced_model);
+        }
+        Ok(route)
     }
 
     /// The region that the request names: that of an ARN in its path, else, where that is allowed, that of its signature.
@@ -308,7 +312,7 @@ fn begun(admitted: &Admitted<'_>, route: &Route, estimate: Option<NanoUsd>) -> B
         call_id: attribution.call_id,
         service: admitted.call.service,
         operation: admitted.call.operation.name.to_owned(),
-        requested_model: admitted.model.as_deref().map(str::to_owned),
+        requested_model: admitted.model.as_deref().or(admitted.priced_model.as_deref()).map(str::to_owned),
         deployment: deployment.id.clone(),
         model_id: route.model_id.as_deref().map(str::to_owned),
         region: deployment.region.as_str().to_owned(),

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::{Account, Asked, Ending, Place, Work};
+use super::{Account, Answered, Asked, Ending, Place, Work};
 use crate::domain::UnixMicros;
 use crate::event::{CostBasis, Ended, Outcome};
-use crate::limits::cost_bound::is_free;
+use crate::limits::cost_bound::{is_free, likely_tokens};
 use crate::meter::outcome_of;
 use crate::pricing::Charge;
 use crate::telemetry::{self, AccessLine};
@@ -16,7 +16,9 @@ impl Account {
     pub(super) fn ended(&mut self, ending: Ending) -> Ended {
         let reading = self.answered.as_mut().map(|answered| answered.reader.finish());
         let outcome = self.outcome(ending, reading.as_ref());
+        let is_partial = reading.as_ref().is_some_and(|reading| reading.usage.is_none());
         let (usage, charge) = self.charge(ending, reading);
+        self.saw_part = usage.is_some() && is_partial;
         let aws_request_id = self.answered.as_mut().and_then(|answered| answered.aws_request_id.take());
         let answered = self.answered.as_ref();
         let model_id = answered.and_then(|answered| answered.model_id.as_deref());
@@ -47,6 +49,7 @@ impl Account {
         }
         // Of what is not known, what was reserved is taken to be used.
         let tokens = match &ended.usage {
+            Some(usage) if self.saw_part => Some(usage.total_tokens().max(likely_tokens(&self.request))),
             Some(usage) => Some(usage.total_tokens()),
             None if ended.basis == CostBasis::Free => Some(0),
             None => None,
@@ -80,11 +83,41 @@ impl Account {
         if reading.is_so_far && !was_seen_to_the_end && reading.usage.is_some() {
             return (reading.usage, charge.or_more());
         }
-        match self.estimate {
-            Some(_) if charge.basis == CostBasis::UsageUnknown && !was_seen_to_the_end => {
-                (None, Charge { cost: self.estimate, basis: CostBasis::Estimated, price: None })
-            }
-            _ => (reading.usage, charge),
+        if charge.basis != CostBasis::UsageUnknown || was_seen_to_the_end {
+            return (reading.usage, charge);
+        }
+        self.charge_of_part(answered, reading)
+    }
+
+    /// What an answer is charged that ended too early: what it stated, and as much output as it may have had beyond that:
+    /// what was sent, where AWS ended it, else the longest answer. Where it stated nothing, its likely input stands in.
+    fn charge_of_part(&self, answered: &Answered, reading: Reading) -> (Option<Usage>, Charge) {
+        let query = answered.price_query(self.begun.started_at);
+        let quote = self.parts.prices.quote(&query);
+        let longest = quote.longest_answer(self.request.longest_answer(self.operation.name));
+        let output = match (reading.sent_tokens, longest) {
+            (Some(sent), Some(longest)) => Some(sent.min(longest)),
+            (sent, longest) => sent.or(longest),
+        };
+        let likely_input = self.request.likely_input_tokens();
+        let estimated = |cost| Charge { cost, basis: CostBasis::Estimated, price: None };
+        let Some(stated) = reading.partial else {
+            let by_sent = reading.sent_tokens.and_then(|_| quote.worst_case(likely_input, output));
+            // Never more than what budgets were told.
+            let cost = by_sent.into_iter().chain(self.estimate).min();
+            return (None, cost.map_or(Charge::USAGE_UNKNOWN, |cost| estimated(Some(cost))));
+        };
+        let mut most = stated.clone();
+        most.output_tokens = most.output_tokens.max(output.unwrap_or_default());
+        if stated.is_without_prompt() {
+            most.input_tokens = likely_input;
+        }
+        let charge = self.parts.prices.price(&query, &most);
+        match (charge.cost, output, self.estimate) {
+            (Some(_), Some(_), _) | (Some(_), None, None) => (Some(stated), charge.or_more()),
+            // Not unpriced: a price that is found later would be taken times a part of the usage.
+            (None, _, None) => (Some(stated), Charge::USAGE_UNKNOWN),
+            (cost, _, estimate) => (Some(stated), estimated(cost.max(estimate))),
         }
     }
 
