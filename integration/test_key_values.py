@@ -141,6 +141,15 @@ def test_a_regenerated_key_keeps_what_it_spent_of_its_budgets_of_models(gateway,
     assert ask(gateway, regenerate(gateway, new)).status == 400
 
 
+def test_a_request_under_the_old_value_holds_its_place_among_those_of_the_new_one(gateway):
+    key = gateway.generate_key(max_parallel_requests=1)
+    slow = InFlight(gateway, key)
+    new = regenerate(gateway, key)
+    assert ask(gateway, new).status == 429
+    slow.cost(gateway)
+    assert ask(gateway, new).status == 200
+
+
 def test_an_account_is_found_by_any_of_its_values_and_listed_once_under_its_current_one(gateway):
     key = gateway.generate_key(key_alias=f"account {gateway.port}")
     cost = spent(gateway, key)
