@@ -74,6 +74,17 @@ def test_no_other_key_reaches_them(gateway, key, simulator, make, base):
         assert raised.value.type == "not_found_error", name
 
 
+def test_a_key_reaches_what_it_made_under_an_earlier_value_and_who_takes_that_value_does_not(gateway):
+    value = f"sk-earlier-value-{gateway.port:08}"
+    response_id = made_whole(client(gateway, gateway.generate_key(key=value)))
+    new = gateway.call("POST", "/key/regenerate", {"key": value}).json()["key"]
+    gateway.secrets.add(new)
+    assert client(gateway, new).responses.retrieve(response_id).id == response_id
+    gateway.generate_key(key=value)
+    with pytest.raises(openai.NotFoundError):
+        client(gateway, value).responses.retrieve(response_id)
+
+
 def test_nobodys_responses_are_for_the_master_key_alone(gateway, key, simulator):
     for response_id in ("resp_of_nobody", "resp_" + "x" * 500):
         with simulator.recording() as upstream, pytest.raises(openai.NotFoundError):

@@ -46,7 +46,7 @@ impl Caller {
     #[must_use]
     pub fn payer(&self) -> Payer {
         match self {
-            Self::Key(key) => Payer::Key(key.hash),
+            Self::Key(key) => Payer::Key(key.payer()),
             Self::Master => Payer::Master,
             Self::Anonymous => Payer::Anonymous,
         }
@@ -226,6 +226,12 @@ impl Authenticator {
     pub fn require_still_usable(&self, key: &KeyHash, now: UnixMicros) -> Result<(), GatewayError> {
         let deleted = || GatewayError::AccessDenied("this key was deleted".into());
         usable(self.keys.find(key).ok_or_else(deleted)?, now).map(|_| ())
+    }
+
+    /// Whether this is the master key's value: no virtual key may have it, which would outlive a change of the master key.
+    #[must_use]
+    pub fn is_master(&self, key: &KeyHash) -> bool {
+        self.master_key.as_ref().is_some_and(|master| bool::from(master.0.0.ct_eq(&key.0)))
     }
 
     fn by_key(&self, master_key: &MasterKey, key: &str, now: UnixMicros) -> Result<Caller, GatewayError> {

@@ -18,7 +18,7 @@ use crate::usage::Usage;
 /// Who is charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Payer {
-    /// A virtual key.
+    /// A virtual key, by its account: the hash of the first value it had, in most cases.
     Key(KeyHash),
     /// The master key: stored under [`Payer::MASTER`].
     Master,
@@ -33,7 +33,7 @@ impl Payer {
     pub const ANONYMOUS: &str = "anonymous";
 }
 
-/// Hexadecimal hash of the key, or a fixed name.
+/// Hexadecimal name of the key's account, or a fixed name.
 impl std::fmt::Display for Payer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -62,7 +62,7 @@ impl Holder {
     /// A caller who is known.
     #[must_use]
     pub fn of(caller: &Caller) -> Self {
-        caller.key().map_or(Self::Unlimited, |key| Self::Key(key.hash))
+        caller.key().map_or(Self::Unlimited, |key| Self::Key(key.payer()))
     }
 }
 

@@ -73,7 +73,7 @@ impl ResponseOwners {
     /// 404 for a key that did not make it, or where nobody knows who did; 503 while the database cannot be asked.
     pub async fn require(&self, caller: &Caller, response_id: &str) -> Result<(), GatewayError> {
         let Caller::Key(key) = caller else { return Ok(()) };
-        let own = Payer::Key(key.hash);
+        let own = Payer::Key(key.payer());
         let recent = self.state().recent.get(response_id).copied();
         let is_own = match recent {
             Some(payer) => payer == own,

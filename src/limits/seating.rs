@@ -172,7 +172,7 @@ impl LimitTable {
         if limits.is_empty() {
             return;
         }
-        self.seat(admission, Subject::Key(key.hash), limits, key.spend_carried, now, || {
+        self.seat(admission, Subject::Payer(key.payer()), limits, key.spend_carried, now, || {
             SeatName::Key(Arc::clone(key))
         });
     }
@@ -198,7 +198,7 @@ impl LimitTable {
             reset: limits.reset.map(|reset| SpendReset { to: NanoUsd::ZERO, ..reset }),
             ..LimitSet::default()
         };
-        let subject = Subject::KeyModel(key.hash, model.to_owned());
+        let subject = Subject::PayerAndModel(key.payer(), model.to_owned());
         self.seat(admission, subject, &of_model, NanoUsd::ZERO, now, || {
             SeatName::KeyModel(Arc::clone(key), model.to_owned())
         });

@@ -47,10 +47,10 @@ const SHARDS: usize = 16;
 pub enum Subject {
     /// Everybody's.
     Gateway,
-    /// A key's.
-    Key(KeyHash),
+    /// A key's, by its account: it goes on when the key gets another value.
+    Payer(KeyHash),
     /// A key's for one model name.
-    KeyModel(KeyHash, String),
+    PayerAndModel(KeyHash, String),
     /// A team's.
     Team(String),
     /// A customer's.
@@ -61,8 +61,8 @@ impl Subject {
     fn spend_of(&self) -> SpendOf {
         match self {
             Self::Gateway => SpendOf::All,
-            Self::Key(hash) => SpendOf::Payer(hash.to_string()),
-            Self::KeyModel(hash, model) => SpendOf::PayerAndModel(hash.to_string(), model.clone()),
+            Self::Payer(payer) => SpendOf::Payer(payer.to_string()),
+            Self::PayerAndModel(payer, model) => SpendOf::PayerAndModel(payer.to_string(), model.clone()),
             Self::Team(team) => SpendOf::Team(team.clone()),
             Self::Customer(customer) => SpendOf::EndUser(customer.clone()),
         }
@@ -356,10 +356,10 @@ impl LimitTable {
             }
         };
         tell(&Subject::Gateway);
-        if let Payer::Key(hash) = begun.payer {
-            tell(&Subject::Key(hash));
+        if let Payer::Key(payer) = begun.payer {
+            tell(&Subject::Payer(payer));
             if let Some(model) = begun.requested_model {
-                tell(&Subject::KeyModel(hash, model.to_owned()));
+                tell(&Subject::PayerAndModel(payer, model.to_owned()));
             }
         }
         begun.team_id.iter().for_each(|team| tell(&Subject::Team((*team).to_owned())));

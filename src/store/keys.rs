@@ -1,5 +1,6 @@
 //! Virtual keys as they are kept: who may call, what, until when.
 
+mod accounts;
 mod changes;
 mod credentials;
 mod follow;
@@ -10,6 +11,7 @@ use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl};
 use serde::Serialize;
 
+pub use self::accounts::PayingKey;
 pub use self::changes::{KeyChange, KeyChanges, LoadedKeys};
 pub use self::credentials::{KeptPair, MAX_PAIRS_PER_KEY, SealedPair};
 pub use self::follow::follow_keys;
@@ -18,7 +20,7 @@ use self::row::{DeletedKeyRow, KeyRow};
 use super::audit::AuditRow;
 pub use super::audit::Change;
 use super::error::{StoreError, TakenName};
-use super::limit_set::{LimitPatch, LimitSet};
+use super::limit_set::{LimitPatch, LimitSet, SpendReset};
 use super::schema::{audit_log, deleted_keys, key_credentials, keys, revisions};
 use super::{Store, on_reader, on_writer};
 use crate::domain::{KeyHash, NanoUsd, UnixMicros};
@@ -32,6 +34,9 @@ pub struct KeyRecord {
     /// SHA-256 of the key: its identity.
     #[serde(serialize_with = "as_text")]
     pub hash: KeyHash,
+    /// The account that what it spends belongs to, where that is not named by its own hash ([`KeyRecord::payer`]).
+    #[serde(serialize_with = "as_optional_text", skip_serializing_if = "Option::is_none")]
+    pub payer: Option<KeyHash>,
     /// `sk-...` and the last four characters: what people recognise it by.
     pub key_name: String,
     /// A unique name given by its maker.
@@ -64,12 +69,32 @@ pub struct KeyRecord {
     pub limits: LimitSet,
     /// The budget that holds where its own limits are silent.
     pub budget_id: Option<String>,
-    /// What it spent before bedgate counted.
+    /// What it spent before its requests are counted.
     pub spend_carried: NanoUsd,
+    /// Requests that began earlier are not counted in what it is shown to have spent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spend_since: Option<UnixMicros>,
+}
+
+impl KeyRecord {
+    /// The account that it spends from. An account outlives the values of its key: it has the name of the first one, and so what
+    /// is in flight under an earlier value goes on counting, everywhere.
+    #[must_use]
+    pub fn payer(&self) -> KeyHash {
+        self.payer.unwrap_or(self.hash)
+    }
 }
 
 fn as_text<S: serde::Serializer>(hash: &KeyHash, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(hash)
+}
+
+#[expect(clippy::ref_option, reason = "what serde hands over")]
+fn as_optional_text<S: serde::Serializer>(hash: &Option<KeyHash>, serializer: S) -> Result<S::Ok, S::Error> {
+    match hash {
+        Some(hash) => serializer.collect_str(hash),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// A key with what only people ask for.
@@ -108,8 +133,8 @@ pub struct KeyPatch {
     pub limits: LimitPatch,
     /// Another budget, or none.
     pub budget_id: Option<Option<String>>,
-    /// Another amount of what it spent before.
-    pub spend_carried: Option<NanoUsd>,
+    /// It is taken to have spent this much, and what began before the moment no longer counts.
+    pub spent: Option<SpendReset>,
 }
 
 impl KeyPatch {
@@ -130,8 +155,11 @@ impl KeyPatch {
         set(&mut record.expires_at, self.expires_at);
         set(&mut record.blocked, self.blocked);
         set(&mut record.budget_id, self.budget_id);
-        set(&mut record.spend_carried, self.spend_carried);
-        self.limits.apply(&mut record.limits, now);
+        if let Some(spent) = self.spent {
+            (record.spend_carried, record.spend_since) = (spent.to, Some(spent.at));
+        }
+        let limits = LimitPatch { reset: self.spent.or(self.limits.reset), ..self.limits };
+        limits.apply(&mut record.limits, now);
     }
 }
 
@@ -151,7 +179,8 @@ macro_rules! next_revision {
 use next_revision;
 
 impl Store {
-    /// Keeps a new key. Its `revision` is set by the store. `carried` is what it spent elsewhere.
+    /// Keeps a new key. Its `revision` is set by the store, and its `payer` where the value was some key's before: nobody
+    /// inherits what that one spent. `carried` is what it spent elsewhere.
     ///
     /// # Errors
     ///
@@ -174,6 +203,9 @@ impl Store {
                     if diesel::select(diesel::dsl::exists(same_alias)).get_result(conn).await? {
                         return Err(StoreError::Taken(TakenName::Alias(alias.clone())));
                     }
+                }
+                if accounts::is_account!(conn, record.hash) {
+                    record.payer = Some(accounts::new_account());
                 }
                 record.spend_carried = carried;
                 let row = KeyRow::new(&record, carried, &change);
@@ -256,49 +288,6 @@ impl Store {
                     deleted.push(hash);
                 }
                 Ok(deleted)
-            })
-            .await
-        })
-    }
-
-    /// Gives a key another value: its record goes on under another hash, the old one into the archive, its AWS
-    /// credential pairs deleted. `None` when
-    /// there is none. `patch` carries over what was spent.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Taken`] when the new key exists.
-    pub async fn replace_key(
-        &self,
-        old: KeyHash,
-        (new, key_name): (KeyHash, String),
-        patch: KeyPatch,
-        change: Change,
-    ) -> Result<Option<KeyRecord>, StoreError> {
-        on_writer!(self, |conn| {
-            conn.transaction(async |conn| {
-                let deletion = next_revision!(conn);
-                let found = keys::table.find(old.to_string()).select(KeyRow::as_select());
-                let Some(row) = found.first(conn).await.optional()? else { return Ok(None) };
-                let same_key = keys::table.find(new.to_string());
-                if diesel::select(diesel::dsl::exists(same_key)).get_result(conn).await? {
-                    return Err(StoreError::Taken(TakenName::Key));
-                }
-                let before = row.into_record()?;
-                let mut after = KeyRecord { hash: new, key_name, updated_at: change.at, ..before.clone() };
-                patch.apply(&mut after, change.at);
-                let archived = DeletedKeyRow::new(&before, deletion, &change);
-                diesel::insert_into(deleted_keys::table).values(archived).execute(conn).await?;
-                diesel::delete(keys::table.find(old.to_string())).execute(conn).await?;
-                let pairs = key_credentials::table.filter(key_credentials::key_hash.eq(old.to_string()));
-                diesel::delete(pairs).execute(conn).await?;
-                after.revision = next_revision!(conn);
-                let row = KeyRow::new(&after, after.spend_carried, &change);
-                diesel::insert_into(keys::table).values(&row).execute(conn).await?;
-                let object = old.to_string();
-                let entry = AuditRow::new(&change, "key.regenerate", object, Some(&before), Some(&after));
-                diesel::insert_into(audit_log::table).values(entry).execute(conn).await?;
-                Ok(Some(after))
             })
             .await
         })

@@ -25,6 +25,8 @@ diesel::table! {
         revision -> BigInt,
         limits -> Text,
         budget_id -> Nullable<Text>,
+        payer -> Nullable<Text>,
+        spend_since -> Nullable<BigInt>,
     }
 }
 
@@ -83,6 +85,7 @@ diesel::table! {
         contents -> Text,
         deleted_at -> BigInt,
         deleted_by -> Nullable<Text>,
+        payer -> Nullable<Text>,
     }
 }
 

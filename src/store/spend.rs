@@ -22,7 +22,6 @@ use crate::event::{EventView, PackedEvent, SpendEvent};
 pub use self::copy_batch::CopyBatch;
 pub use self::daily::{DayOfName, DaySpend};
 pub(super) use self::insert_sqlite::SpendLine;
-pub(super) use self::logs::SUM_OF_COST;
 pub use self::logs::{Days, EventPlace, MAX_PAGE_SIZE, SpendFilter, SpendLogPage, SpendSum};
 pub(super) use self::new_row::COLUMNS;
 pub use self::rollup::Scope;

@@ -113,6 +113,9 @@ on_each_database! {
     logs_are_filtered => logs_filtered;
     pages_that_follow_one_another_miss_nothing => pages_follow;
     keys_are_sorted_as_asked => keys_sorted;
+    an_account_outlives_the_values_of_its_key => accounts_go_on;
+    a_value_that_was_used_before_inherits_nothing => nothing_is_inherited;
+    what_began_before_a_reset_no_longer_counts_whenever_it_is_shipped => resets_cut_by_start;
     sums_of_days_are_those_of_their_events => days_match;
     what_had_no_price_is_charged_later_and_once => unpriced_is_charged;
     what_has_no_cost_counts_as_its_estimate_until_it_is_priced => estimates_count;
@@ -128,6 +131,7 @@ fn change(at: UnixMicros) -> Change {
 fn key(name: &str) -> KeyRecord {
     KeyRecord {
         hash: KeyHash::of(name),
+        payer: None,
         key_name: format!("sk-...{name}"),
         key_alias: Some(format!("alias of {name}")),
         team_id: Some("team".to_owned()),
@@ -145,6 +149,7 @@ fn key(name: &str) -> KeyRecord {
         limits: LimitSet { rpm: Some(7), max_budget: Some(NanoUsd(5)), ..LimitSet::default() },
         budget_id: Some("b".to_owned()),
         spend_carried: NanoUsd::ZERO,
+        spend_since: None,
     }
 }
 
@@ -550,6 +555,128 @@ async fn keys_sorted(database: &TestDatabase) {
             assert_eq!(names, expected, "{order:?}");
         }
     }
+}
+
+fn value(name: &str) -> (KeyHash, String) {
+    (KeyHash::of(name), format!("sk-...{name}"))
+}
+
+async fn spent(store: &Store, name: &str) -> NanoUsd {
+    store.find_key(KeyHash::of(name)).await.unwrap().unwrap().spend
+}
+
+async fn accounts_go_on(database: &TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    store.create_key(key("first"), NanoUsd(100), change(NOON)).await.unwrap();
+    let payer = Payer::Key(KeyHash::of("first"));
+    store.insert_spend(&[event(1, payer)]).await.unwrap();
+    let replace = async |old: &str, new: &str, patch: KeyPatch| {
+        store.replace_key(KeyHash::of(old), value(new), patch, change(NOON)).await
+    };
+    let patch =
+        KeyPatch { models: Some(vec![]), key_alias: Some(Some("renamed".into())), ..KeyPatch::default() };
+    let second = replace("first", "second", patch).await.unwrap().unwrap();
+    assert_eq!((second.payer(), second.hash), (KeyHash::of("first"), KeyHash::of("second")));
+    assert_eq!((second.models.len(), second.key_alias.as_deref()), (0, Some("renamed")));
+    // Shipped after the change: begun under the old value.
+    store.insert_spend(&[event(2, payer)]).await.unwrap();
+    let cost = |number: u64| event(number, payer).ended.cost.unwrap().0;
+    let both = NanoUsd(100 + cost(1) + cost(2));
+    assert_eq!(spent(&store, "second").await, both);
+    // Back to the first value: nothing counts twice.
+    let first = replace("second", "first", KeyPatch::default()).await.unwrap().unwrap();
+    assert_eq!((first.payer(), spent(&store, "first").await), (KeyHash::of("first"), both));
+
+    // Either value names the account, and the account names the key, also when it is gone.
+    replace("first", "third", KeyPatch::default()).await.unwrap().unwrap();
+    let payer = payer.to_string();
+    for name in ["first", "second", "third"] {
+        assert_eq!(store.payer_of(KeyHash::of(name)).await.unwrap(), payer, "{name}");
+    }
+    let nobody = KeyHash::of("nobody");
+    assert_eq!(store.payer_of(nobody).await.unwrap(), nobody.to_string());
+    for _ in ["living", "deleted"] {
+        let names = vec![payer.clone(), nobody.to_string(), Payer::MASTER.to_owned()];
+        let keys = store.keys_of_payers(names).await.unwrap();
+        assert_eq!(keys.len(), 1, "{keys:?}");
+        let found = (&keys[&payer].hash, keys[&payer].key_alias.as_deref());
+        assert_eq!(found, (&KeyHash::of("third").to_string(), Some("renamed")));
+        store.delete_keys(vec![KeyHash::of("third")], change(NOON)).await.unwrap();
+    }
+    let taken = replace("nobody", "x", KeyPatch::default()).await.unwrap();
+    assert_eq!(taken, None);
+    store.create_key(key("one"), NanoUsd::ZERO, change(NOON)).await.unwrap();
+    store.create_key(key("two"), NanoUsd::ZERO, change(NOON)).await.unwrap();
+    let error = replace("one", "two", KeyPatch::default()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Taken(TakenName::Key)), "{error:?}");
+    let patch = KeyPatch { key_alias: Some(Some("alias of two".to_owned())), ..KeyPatch::default() };
+    let error = replace("one", "three", patch).await.unwrap_err();
+    assert!(matches!(error, StoreError::Taken(TakenName::Alias(_))), "{error:?}");
+    assert!(store.find_key(KeyHash::of("one")).await.unwrap().is_some());
+}
+
+async fn nothing_is_inherited(database: &TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    let made = async |name: &str, carried: i64| {
+        store.create_key(key(name), NanoUsd(carried), change(NOON)).await.unwrap()
+    };
+    // Of a key that was deleted, of one that has another value now, and of nobody who is known.
+    made("deleted", 0).await;
+    made("changed", 0).await;
+    let other = value("other");
+    store.replace_key(KeyHash::of("changed"), other, KeyPatch::default(), change(NOON)).await.unwrap();
+    let patch = KeyPatch { key_alias: Some(None), ..KeyPatch::default() };
+    store.update_key(KeyHash::of("other"), patch, "key.update", change(NOON)).await.unwrap();
+    store.delete_keys(vec![KeyHash::of("deleted")], change(NOON)).await.unwrap();
+    for (number, name) in (1..).zip(["deleted", "changed", "unknown"]) {
+        let event = event(number, Payer::Key(KeyHash::of(name)));
+        if name == "unknown" {
+            store.insert_spend(std::slice::from_ref(&event)).await.unwrap();
+        }
+        let again = made(name, 7).await;
+        assert_ne!(again.payer(), again.hash, "{name}");
+        // Also what is shipped only now.
+        store.insert_spend(&[event]).await.unwrap();
+        assert_eq!(spent(&store, name).await, NanoUsd(7), "{name}");
+        assert_eq!(store.payer_of(again.hash).await.unwrap(), again.payer().to_string());
+    }
+    assert_eq!(
+        store.find_key(KeyHash::of("other")).await.unwrap().unwrap().record.payer(),
+        KeyHash::of("changed")
+    );
+    assert_eq!(made("new", 0).await.payer, None);
+}
+
+async fn resets_cut_by_start(database: &TestDatabase) {
+    let store = database.open().await;
+    store.migrate().await.unwrap();
+    store.create_key(key("one"), NanoUsd(100), change(NOON)).await.unwrap();
+    store.create_key(key("two"), NanoUsd(30), change(NOON)).await.unwrap();
+    let payer = Payer::Key(KeyHash::of("one"));
+    let costing = |after: i64, nano: i64| {
+        let mut event = event(u64::try_from(nano).unwrap(), payer);
+        event.begun.started_at = UnixMicros(NOON.0 + after);
+        event.begun.id = EventId::at(event.begun.started_at);
+        (event.ended.id, event.ended.cost) = (event.begun.id, Some(NanoUsd(nano)));
+        event
+    };
+    store.insert_spend(&[costing(-DAY, 1_000), costing(-1, 2_000)]).await.unwrap();
+    let patch = KeyPatch { spent: Some(SpendReset { at: NOON, to: NanoUsd(5) }), ..KeyPatch::default() };
+    let reset = store.update_key(KeyHash::of("one"), patch, "key.reset_spend", change(NOON)).await.unwrap();
+    assert_eq!(reset.unwrap().limits.reset, Some(SpendReset { at: NOON, to: NanoUsd(5) }));
+    assert_eq!(spent(&store, "one").await, NanoUsd(5));
+    // Shipped after the reset: what began before it, at it, after it, on the next days.
+    store.insert_spend(&[costing(-2, 4_000), costing(0, 10), costing(3, 20)]).await.unwrap();
+    assert_eq!(spent(&store, "one").await, NanoUsd(35));
+    store.insert_spend(&[costing(DAY, 100), costing(3 * DAY, 200)]).await.unwrap();
+    assert_eq!(spent(&store, "one").await, NanoUsd(335));
+    let since = SpendSince { of: SpendOf::Payer(payer.to_string()), since: NOON };
+    assert_eq!(store.spent_since(vec![since]).await.unwrap()[0].cost, NanoUsd(330));
+    let order = KeyOrder { by: SortedBy::Spend, ascending: true };
+    let page = store.list_keys_by(order, KeyFilter::default(), 1, 10).await.unwrap();
+    assert_eq!(page.keys.iter().map(|key| key.spend.0).collect::<Vec<_>>(), [30, 335]);
 }
 
 /// Which events a filter is to find.

@@ -32,6 +32,8 @@ pub(super) struct Fields {
     object: Map<String, Value>,
     faults: Vec<FieldFault>,
     refused: Vec<String>,
+    /// Of a field that is refused for a reason of its own: its name and the reason.
+    refused_with: Option<(&'static str, &'static str)>,
 }
 
 impl Fields {
@@ -45,7 +47,9 @@ impl Fields {
                 .map_err(|error| AdminError::bad(format!("Invalid JSON payload: {error}"), "request_body"))?
         };
         match value {
-            Value::Object(object) => Ok(Self { object, faults: Vec::new(), refused: Vec::new() }),
+            Value::Object(object) => {
+                Ok(Self { object, faults: Vec::new(), refused: Vec::new(), refused_with: None })
+            }
             other => {
                 let message = "Input should be a valid dictionary or object to extract fields from";
                 let fault = FieldFault::new("model_attributes_type", vec![json!("body")], message, &other);
@@ -233,6 +237,13 @@ impl Fields {
         self.refused.push(field.to_owned());
     }
 
+    /// Refuses a field that asks for something, with a reason of its own.
+    pub(super) fn refuse_with(&mut self, field: &'static str, reason: &'static str) {
+        if self.take(field).is_some_and(|value| says_something(&value)) {
+            self.refused_with.get_or_insert((field, reason));
+        }
+    }
+
     /// Whether a fault was noted.
     pub(super) fn has_faults(&self) -> bool {
         !self.faults.is_empty()
@@ -242,6 +253,9 @@ impl Fields {
     pub(super) fn finish(mut self) -> Result<(), AdminError> {
         if !self.faults.is_empty() {
             return Err(AdminError::Invalid(self.faults));
+        }
+        if let Some((field, reason)) = self.refused_with {
+            return Err(AdminError::bad(reason, field));
         }
         let left = self.object.iter().filter(|(name, value)| {
             // A key may call models and nothing else anyway.

@@ -7,6 +7,7 @@ use super::caller::AdminCaller;
 use super::error::AdminError;
 use super::fields::Fields;
 use super::{AdminState, credentials, duration, key_policy, read_body, show};
+use crate::auth::Authenticator;
 use crate::domain::{KeyHash, NanoUsd, UnixMicros, key_name, new_virtual_key};
 use crate::store::keys::Change;
 use crate::store::limit_set::SpendReset;
@@ -108,7 +109,7 @@ impl WantedKey {
             record.limits.reset = Some(SpendReset { at: change.at, to: spend });
         }
         let key = match key {
-            Some(key) => checked_key(key)?,
+            Some(key) => checked_key(key, &state.authenticator)?,
             None => new_virtual_key(random),
         };
         record.hash = KeyHash::of(&key);
@@ -131,13 +132,15 @@ pub(super) fn read_expiry(fields: &mut Fields, text: &str, now: UnixMicros) -> O
 }
 
 /// A key that a client chose. Never repeats it: it is one.
-pub(super) fn checked_key(key: String) -> Result<String, AdminError> {
+pub(super) fn checked_key(key: String, authenticator: &Authenticator) -> Result<String, AdminError> {
     let message = if !key.starts_with("sk-") {
         "Invalid key format. LiteLLM Virtual Key must start with 'sk-'."
     } else if key.len() < MIN_KEY || key.len() > MAX_KEY {
         "a key of your own must have 16 to 256 characters"
     } else if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         "a key of your own must be printable ASCII without spaces, to fit into a header"
+    } else if authenticator.is_master(&KeyHash::of(&key)) {
+        "this is the master key, and would still open the gateway once the master key is changed; choose another value"
     } else {
         return Ok(key);
     };

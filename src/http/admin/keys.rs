@@ -136,39 +136,47 @@ enum NamedKey {
 fn read_update(body: &[u8], bounds: &KeyBounds, now: UnixMicros) -> Result<(NamedKey, KeyPatch), AdminError> {
     let mut fields = Fields::parse(body)?;
     let key = fields.text("key");
-    let alias_is_named = fields.names("key_alias");
-    let alias = fields.text("key_alias").filter(|alias| !alias.is_empty());
-    let duration = fields.text("duration");
-    // Null detaches a key from its team or user; leaving the field out does not.
+    let (mut patch, duration) = read_patch(&mut fields, now);
+    fields.finish()?;
+    key_policy::refuse_above(bounds, &patch.limits, duration.as_deref(), now)?;
+    if let Some(key) = key {
+        return Ok((NamedKey::Key(key), patch));
+    }
+    match patch.key_alias.take().flatten() {
+        Some(alias) => Ok((NamedKey::Alias(alias), patch)),
+        None => Err(AdminError::bad("name a key: `key` or `key_alias`", "key")),
+    }
+}
+
+/// What a call changes of a key, and the `duration` that it asks for.
+pub(super) fn read_patch(fields: &mut Fields, now: UnixMicros) -> (KeyPatch, Option<String>) {
+    // An empty text asks for nothing: LiteLLM's pages send one.
+    let duration = fields.text("duration").filter(|text| !text.is_empty());
+    // Null takes an alias away, or detaches a key from its team or user; leaving the field out does not.
     let detachable = |fields: &mut Fields, field: &str| {
         let is_named = fields.names(field);
         let value = fields.text(field).filter(|id| !id.is_empty());
         is_named.then_some(value)
     };
     let mut patch = KeyPatch {
-        team_id: detachable(&mut fields, "team_id"),
-        user_id: detachable(&mut fields, "user_id"),
+        key_alias: detachable(fields, "key_alias"),
+        team_id: detachable(fields, "team_id"),
+        user_id: detachable(fields, "user_id"),
         models: fields.texts("models"),
         allowed_routes: fields.texts("allowed_routes"),
         blocked: fields.boolean("blocked"),
-        limits: super::limits::read(&mut fields),
-        budget_id: detachable(&mut fields, "budget_id"),
-        expires_at: duration.as_deref().and_then(|text| read_expiry(&mut fields, text, now)),
+        limits: super::limits::read(fields),
+        budget_id: detachable(fields, "budget_id"),
+        expires_at: duration.as_deref().and_then(|text| read_expiry(fields, text, now)),
         ..KeyPatch::default()
     };
     let (metadata, metadata_tags) = fields.metadata().map_or((None, None), |(data, tags)| (Some(data), tags));
     patch.metadata = metadata;
     patch.tags = fields.texts("tags").or(metadata_tags);
-    fields.finish()?;
-    key_policy::refuse_above(bounds, &patch.limits, duration.as_deref(), now)?;
-    match (key, alias) {
-        (Some(key), alias) => {
-            patch.key_alias = alias_is_named.then_some(alias);
-            Ok((NamedKey::Key(key), patch))
-        }
-        (None, Some(alias)) => Ok((NamedKey::Alias(alias), patch)),
-        (None, None) => Err(AdminError::bad("name a key: `key` or `key_alias`", "key")),
-    }
+    let spend_of_its_own =
+        "what a key has spent is set by POST /key/{key}/reset_spend {\"reset_to\": …}, not here";
+    fields.refuse_with("spend", spend_of_its_own);
+    (patch, duration)
 }
 
 /// `POST /key/delete {"keys": […]}` or `{"key_aliases": […]}`.

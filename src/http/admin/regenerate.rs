@@ -7,13 +7,23 @@ use super::caller::{AdminCaller, hash_of};
 use super::error::AdminError;
 use super::fields::Fields;
 use super::generate::checked_key;
-use super::keys::keep_within_bounds;
+use super::keys::{keep_within_bounds, read_patch};
 use super::{AdminState, key_policy, limits, read_body, show};
 use crate::domain::{KeyHash, NanoUsd, UnixMicros, key_name, new_virtual_key};
 use crate::limits::Subject;
 use crate::store::KeyPatch;
 use crate::store::keys::KeyDetails;
-use crate::store::limit_set::{LimitPatch, SpendReset};
+use crate::store::limit_set::SpendReset;
+
+/// Of LiteLLM's, and not of bedgate's: why not, and what to do.
+const NOT_TAKEN: [(&str, &str); 2] = [
+    (
+        "grace_period",
+        "the old value is refused at once, there is no grace_period: to change over slowly, make a second key, move the \
+         clients, and delete the first",
+    ),
+    ("aws_credentials", "make AWS credential pairs of the new value by POST /key/aws_credentials"),
+];
 
 fn no_such_key() -> AdminError {
     AdminError::no_such_key()
@@ -33,23 +43,9 @@ async fn details(state: &AdminState, hash: KeyHash) -> Result<KeyDetails, AdminE
     state.store.find_key(hash).await?.ok_or_else(no_such_key)
 }
 
-/// What a key has spent in the window of its budget.
-async fn spent_of_budget(
-    state: &AdminState,
-    details: &KeyDetails,
-    now: UnixMicros,
-) -> Result<NanoUsd, AdminError> {
-    let record = &details.record;
-    let limits = state.limits.with_budget(&record.limits, record.budget_id.as_deref());
-    match state.limits.budget_terms(&limits, record.spend_carried) {
-        Some(terms) => Ok(state.limits.spent(&Subject::Key(record.hash), &terms, now).await?.0),
-        None => Ok(details.spend),
-    }
-}
-
-/// `POST /key/{key}/regenerate`, `/key/regenerate {"key": …, "new_key": …}`: another key with the same record; the
-/// old one and its AWS credential pairs are refused from now on. What was spent is carried over; requests of the old key that are still in flight
-/// stay with it.
+/// `POST /key/{key}/regenerate`, `/key/regenerate {"key": …, "new_key": …}`: another value of the same key, which is changed
+/// otherwise, too, where the body says so (as in `/key/update`); the old value and its AWS credential pairs are refused from now
+/// on. The account stays, so that budgets and spend go on, with what is still in flight under the old value.
 pub(super) async fn regenerate(
     state: web::Data<AdminState>,
     req: HttpRequest,
@@ -59,29 +55,28 @@ pub(super) async fn regenerate(
     let mut fields = Fields::parse(&read_body(payload).await?)?;
     let old = named_key(&req, &mut fields);
     let wanted = fields.text("new_key");
-    let mut limits = limits::read(&mut fields);
+    let (mut patch, duration) = read_patch(&mut fields, change.at);
+    NOT_TAKEN.iter().for_each(|(field, reason)| fields.refuse_with(field, reason));
     fields.finish()?;
-    key_policy::refuse_above(&state.key_policy.bounds, &limits, None, change.at)?;
+    key_policy::refuse_above(&state.key_policy.bounds, &patch.limits, duration.as_deref(), change.at)?;
+    super::holders::require_budget(&state, patch.budget_id.as_ref().and_then(Option::as_deref)).await?;
     let old = old.ok_or_else(no_such_key)?;
     let key = match wanted {
-        Some(key) => checked_key(key)?,
+        Some(key) => checked_key(key, &state.authenticator)?,
         None => new_virtual_key(rand::random()),
     };
-    let before = details(&state, old).await?;
-    let spent = spent_of_budget(&state, &before, change.at).await?;
-    limits.reset = Some(SpendReset { at: change.at, to: spent });
-    let mut patch = KeyPatch { limits, spend_carried: Some(before.spend), ..KeyPatch::default() };
-    keep_within_bounds(&state, &before.record, &mut patch, change.at)?;
+    keep_within_bounds(&state, &details(&state, old).await?.record, &mut patch, change.at)?;
     let new = (KeyHash::of(&key), key_name(&key));
     let record = state.store.replace_key(old, new, patch, change).await?.ok_or_else(no_such_key)?;
     state.keys.remove(&old);
     state.keys.put(record.clone());
-    let answer = show::generated(&record, &key, before.spend.as_usd(), None, state.limits.zone());
+    let spend = super::spent::of_key(&state, &details(&state, record.hash).await?).await?.as_usd();
+    let answer = show::generated(&record, &key, spend, duration.as_deref(), state.limits.zone());
     Ok(HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(answer))
 }
 
-/// `POST /key/{key}/reset_spend {"reset_to": 0}`: from now on the key has spent this much, for its budget and where
-/// its spend is shown; its events stay as they are.
+/// `POST /key/{key}/reset_spend {"reset_to": 0}`: from now on the key has spent this much, for its budget and where its spend is
+/// shown: requests that began earlier no longer count, whenever they end. Their events stay as they are.
 pub(super) async fn reset_spend(
     state: web::Data<AdminState>,
     req: HttpRequest,
@@ -90,18 +85,41 @@ pub(super) async fn reset_spend(
     let change = AdminCaller::master(&state, &req)?;
     let mut fields = Fields::parse(&read_body(payload).await?)?;
     let hash = named_key(&req, &mut fields);
-    let to = limits::money(&mut fields, "reset_to").unwrap_or_default();
+    let to = limits::money(&mut fields, "reset_to");
+    if to.is_none() && !fields.has_faults() {
+        let _: Option<()> = fields.fault("reset_to", "missing", "Field required", &Value::Null);
+    }
     fields.finish()?;
-    let hash = hash.ok_or_else(no_such_key)?;
+    let (hash, to) = (hash.ok_or_else(no_such_key)?, to.unwrap_or_default());
     let before = details(&state, hash).await?;
-    let carried = before.record.spend_carried.0.saturating_add(to.0).saturating_sub(before.spend.0);
-    let reset = Some(SpendReset { at: change.at, to });
-    let limits = LimitPatch { reset, ..LimitPatch::default() };
-    let patch = KeyPatch { limits, spend_carried: Some(NanoUsd(carried)), ..KeyPatch::default() };
+    require_spent(&state, &before, to, change.at).await?;
+    let patch = KeyPatch { spent: Some(SpendReset { at: change.at, to }), ..KeyPatch::default() };
     let updated = state.store.update_key(hash, patch, "key.reset_spend", change).await?;
     state.keys.put(updated.ok_or_else(no_such_key)?);
     let mut row = super::spent::key_row(&state, &details(&state, hash).await?).await?;
     row.insert("token".to_owned(), hash.to_string().into());
     row.insert("previous_spend".to_owned(), before.spend.as_usd().into());
     Ok(HttpResponse::Ok().json(row))
+}
+
+/// Refuses to set the spend of a key to more than it has spent; where spend starts anew, in this window.
+async fn require_spent(
+    state: &AdminState,
+    details: &KeyDetails,
+    to: NanoUsd,
+    now: UnixMicros,
+) -> Result<(), AdminError> {
+    let record = &details.record;
+    let limits = state.limits.with_budget(&record.limits, record.budget_id.as_deref());
+    let terms = state.limits.budget_terms(&limits, record.spend_carried);
+    let spent = match terms.filter(|terms| terms.period.is_some()) {
+        Some(terms) => state.limits.spent(&Subject::Payer(record.payer()), &terms, now).await?.0,
+        None => details.spend,
+    };
+    if to <= spent {
+        return Ok(());
+    }
+    // LiteLLM's words.
+    let (to, spent) = (to.as_usd(), spent.as_usd());
+    Err(AdminError::bad(format!("reset_to ({to:?}) must be <= current spend ({spent:?})"), "reset_to"))
 }

@@ -80,9 +80,9 @@ pub(super) fn generated(
     shown
 }
 
-/// A request, as LiteLLM shows its `LiteLLM_SpendLogs`. What LiteLLM has no column for is in `metadata`, above all how
+/// A request of this key, as LiteLLM shows its `LiteLLM_SpendLogs`. What LiteLLM has no column for is in `metadata`, above all how
 /// sure the cost is: an unknown cost is `0.0` in `spend`, as there, and named in `cost_basis`.
-pub(super) fn spend_log(row: &SpendRow) -> Value {
+pub(super) fn spend_log(row: &SpendRow, api_key: &str) -> Value {
     let count = |count: Option<i64>| count.unwrap_or_default();
     let written = count(row.cache_write_5m_tokens).saturating_add(count(row.cache_write_1h_tokens));
     let prompt = count(row.input_tokens).saturating_add(count(row.cache_read_tokens)).saturating_add(written);
@@ -91,7 +91,7 @@ pub(super) fn spend_log(row: &SpendRow) -> Value {
     let mut shown = object(json!({
         "request_id": row.call_id.clone().unwrap_or_else(|| row.id.0.to_string()),
         "call_type": if row.service == "bedrock-runtime" { "allm_passthrough_route" } else { "pass_through_endpoint" },
-        "api_key": row.payer,
+        "api_key": api_key,
         "spend": row.cost().unwrap_or_default().as_usd(),
         "prompt_tokens": prompt,
         "completion_tokens": completion,

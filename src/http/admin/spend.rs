@@ -5,14 +5,20 @@ mod logs;
 mod summary;
 mod sums;
 
-use actix_web::web::ServiceConfig;
+use std::collections::{HashMap, HashSet};
 
+use actix_web::web::ServiceConfig;
+use serde_json::Value;
+
+use super::caller::hash_of;
+use super::error::AdminError;
 use super::query::Query;
 use super::{AdminState, caller, duration, error, listing, show};
-use crate::domain::{KeyHash, UnixMicros};
+use crate::domain::UnixMicros;
+use crate::event::Payer;
 use crate::http::get_or_head;
-use crate::store::KeyRecord;
-use crate::store::spend::Days;
+use crate::store::keys::PayingKey;
+use crate::store::spend::{Days, SpendRow};
 
 /// Adds the paths.
 pub(super) fn configure(config: &mut ServiceConfig) {
@@ -50,7 +56,41 @@ fn days_of_a_month(query: &mut Query, now: UnixMicros) -> Days {
     }
 }
 
-/// The key that pays under this name, if it is one and is still there.
-fn key_of(state: &AdminState, payer: &str) -> Option<std::sync::Arc<KeyRecord>> {
-    KeyHash::from_hex(payer).and_then(|hash| state.keys.find(&hash))
+/// The payer whom `api_key` names: by a key, also by an earlier value of it, by its hash, or by a fixed name.
+async fn payer_named(state: &AdminState, key: &str) -> Result<String, AdminError> {
+    let is_fixed = key == Payer::MASTER || key == Payer::ANONYMOUS;
+    if is_fixed { Ok(key.to_owned()) } else { Ok(state.store.payer_of(hash_of(key)).await?) }
+}
+
+/// Payers as they are shown: each under the hash by which its key is asked for.
+#[derive(Debug, Default)]
+struct ShownPayers(HashMap<String, PayingKey>);
+
+impl ShownPayers {
+    /// Reads the keys of these payers.
+    async fn of(state: &AdminState, payers: impl Iterator<Item = &str>) -> Result<Self, AdminError> {
+        let names: HashSet<&str> = payers.collect();
+        let names = names.into_iter().map(str::to_owned).collect();
+        Ok(Self(state.store.keys_of_payers(names).await?))
+    }
+
+    /// Those of some requests.
+    async fn of_rows(state: &AdminState, rows: &[SpendRow]) -> Result<Self, AdminError> {
+        Self::of(state, rows.iter().map(|row| row.payer.as_str())).await
+    }
+
+    /// The key, where it is known.
+    fn key(&self, payer: &str) -> Option<&PayingKey> {
+        self.0.get(payer)
+    }
+
+    /// The hash of its value, or the payer's own name.
+    fn name<'n>(&'n self, payer: &'n str) -> &'n str {
+        self.key(payer).map_or(payer, |key| &key.hash)
+    }
+
+    /// Requests as they are shown.
+    fn logs(&self, rows: &[SpendRow]) -> Vec<Value> {
+        rows.iter().map(|row| show::spend_log(row, self.name(&row.payer))).collect()
+    }
 }

@@ -81,20 +81,40 @@ pub(super) async fn key_rows(
     keys: &[KeyDetails],
 ) -> Result<Vec<Map<String, Value>>, AdminError> {
     let budgets = Budgets::named(state, keys.iter().map(|key| &key.record.budget_id)).await?;
-    let now = UnixMicros::now();
-    let windows: Vec<_> = keys.iter().map(|key| window_of(state, key, &budgets, now)).collect();
-    let asked = windows.iter().flatten().map(|(asked, _)| asked.clone()).collect();
-    let mut answers = state.store.spent_since(asked).await?.into_iter();
-    let rows = keys.iter().zip(windows).map(|(details, window)| {
-        let total = details.spend;
-        let of_budget = window
-            .map_or(total, |(_, opening)| opening.saturating_add(answers.next().unwrap_or_default().cost));
+    let spent = of_keys(state, keys, &budgets).await?;
+    let rows = keys.iter().zip(spent).map(|(details, spent)| {
         let mut row = show::key_row_without_spend(details, state.limits.zone());
-        Spent { of_budget, total }.show(&mut row);
+        spent.show(&mut row);
         budgets.show(&mut row, &details.record.limits, details.record.budget_id.as_ref(), state);
         row
     });
     Ok(rows.collect())
+}
+
+/// What a key has spent of its budget.
+pub(super) async fn of_key(state: &AdminState, details: &KeyDetails) -> Result<NanoUsd, AdminError> {
+    let budgets = Budgets::named(state, [&details.record.budget_id].into_iter()).await?;
+    let spent = of_keys(state, std::slice::from_ref(details), &budgets).await?;
+    Ok(spent.first().copied().unwrap_or_default().of_budget)
+}
+
+/// What was spent by each of these, in their order.
+async fn of_keys(
+    state: &AdminState,
+    keys: &[KeyDetails],
+    budgets: &Budgets,
+) -> Result<Vec<Spent>, AdminError> {
+    let now = UnixMicros::now();
+    let windows: Vec<_> = keys.iter().map(|key| window_of(state, key, budgets, now)).collect();
+    let asked = windows.iter().flatten().map(|(asked, _)| asked.clone()).collect();
+    let mut answers = state.store.spent_since(asked).await?.into_iter();
+    let spent = keys.iter().zip(windows).map(|(details, window)| {
+        let total = details.spend;
+        let of_budget = window
+            .map_or(total, |(_, opening)| opening.saturating_add(answers.next().unwrap_or_default().cost));
+        Spent { of_budget, total }
+    });
+    Ok(spent.collect())
 }
 
 /// What counts against a key's budget, and the amount it opened with; `None` where that is all it has ever spent.
@@ -106,7 +126,7 @@ fn window_of(
 ) -> Option<(SpendSince, NanoUsd)> {
     let limits = budgets.complete(&record.limits, record.budget_id.as_ref());
     let (window, opening) = state.limits.window(&limits, record.spend_carried, now);
-    let of = SpendOf::Payer(record.hash.to_string());
+    let of = SpendOf::Payer(record.payer().to_string());
     (window != Window::ALWAYS).then_some((SpendSince { of, since: window.start }, opening))
 }
 

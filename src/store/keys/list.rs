@@ -1,18 +1,15 @@
 //! Pages of keys for people, with what each has spent.
 
-use std::collections::HashMap;
-
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
 
+use super::KeyDetails;
 use super::row::KeyRow;
-use super::{KeyDetails, KeyRecord};
 use crate::domain::{KeyHash, NanoUsd};
 use crate::store::error::StoreError;
-use crate::store::schema::{keys, spend_rollups};
-use crate::store::spend::{SUM_OF_COST, Scope};
+use crate::store::schema::keys;
 use crate::store::{Backend, Store, on_reader};
 
 /// The most keys on one page.
@@ -59,10 +56,16 @@ impl Default for KeyOrder {
     }
 }
 
-/// What a key has spent, in the order of a list.
-const SPEND: &str =
-    "spend_carried_nano + coalesce((SELECT sum(sums.cost_nano) FROM bedgate.spend_rollups AS sums
-    WHERE sums.scope = 'key' AND sums.name = keys.hash), 0)";
+/// What a key has spent: what it is taken to have spent before `spend_since`, and what its account's requests cost since: whole
+/// days from the roll-ups, the rest of a day begun from its events.
+const SPEND: &str = "CAST(keys.spend_carried_nano
+    + coalesce((SELECT sum(sums.cost_nano) FROM bedgate.spend_rollups AS sums
+        WHERE sums.scope = 'key' AND sums.name = coalesce(keys.payer, keys.hash)
+        AND sums.day >= coalesce((keys.spend_since + 86399999999) / 86400000000, -2147483648)), 0)
+    + coalesce((SELECT sum(events.cost_nano) FROM bedgate.spend_events AS events
+        WHERE events.payer = coalesce(keys.payer, keys.hash) AND events.started_at >= keys.spend_since
+        AND events.started_at < (keys.spend_since + 86399999999) / 86400000000 * 86400000000), 0)
+    AS BIGINT)";
 
 /// A key's place among all, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,31 +183,20 @@ impl Store {
                 .order(sql::<BigInt>(&order))
                 .limit(size)
                 .offset(offset)
-                .select(KeyRow::as_select())
-                .load::<KeyRow>(conn)
+                .select((KeyRow::as_select(), sql::<BigInt>(SPEND)))
+                .load::<(KeyRow, i64)>(conn)
                 .await?;
-            let mut listed = Vec::with_capacity(rows.len());
-            for row in rows {
-                let carried = row.spend_carried_nano;
+            let details = |(row, spend): (KeyRow, i64)| {
                 let updated_by = row.updated_by.clone();
-                listed.push((row.into_record()?, carried, updated_by));
-            }
-            let names: Vec<String> = listed.iter().map(|(record, ..)| record.hash.to_string()).collect();
-            let spent: HashMap<String, i64> = spend_rollups::table
-                .filter(spend_rollups::scope.eq(Scope::Key.as_str()))
-                .filter(spend_rollups::name.eq_any(names))
-                .group_by(spend_rollups::name)
-                .select((spend_rollups::name, sql::<BigInt>(SUM_OF_COST)))
-                .load::<(String, i64)>(conn)
-                .await?
-                .into_iter()
-                .collect();
-            let details = |(record, carried, updated_by): (KeyRecord, i64, Option<String>)| {
-                let spent = spent.get(&record.hash.to_string()).copied().unwrap_or_default();
-                KeyDetails { record, updated_by, spend: NanoUsd(carried).saturating_add(NanoUsd(spent)) }
+                Ok::<_, StoreError>(KeyDetails {
+                    record: row.into_record()?,
+                    updated_by,
+                    spend: NanoUsd(spend),
+                })
             };
+            let keys = rows.into_iter().map(details).collect::<Result<_, _>>()?;
             let total = u64::try_from(total).unwrap_or_default();
-            Ok(KeyPage { keys: listed.into_iter().map(details).collect(), total })
+            Ok(KeyPage { keys, total })
         })
     }
 

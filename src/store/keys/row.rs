@@ -24,7 +24,7 @@ pub(super) struct KeyRow {
     metadata: String,
     expires_at: Option<i64>,
     blocked: bool,
-    pub(super) spend_carried_nano: i64,
+    spend_carried_nano: i64,
     created_at: i64,
     created_by: Option<String>,
     updated_at: i64,
@@ -32,6 +32,8 @@ pub(super) struct KeyRow {
     pub(super) revision: i64,
     limits: String,
     budget_id: Option<String>,
+    payer: Option<String>,
+    spend_since: Option<i64>,
 }
 
 impl KeyRow {
@@ -58,15 +60,18 @@ impl KeyRow {
             revision: record.revision,
             limits: to_json(&record.limits),
             budget_id: text(&record.budget_id),
+            payer: record.payer.map(|payer| payer.to_string()),
+            spend_since: record.spend_since.map(|at| at.0),
         }
     }
 
-    /// The key. Fails on a hash that is none: a key that cannot be told apart must not be guessed.
+    /// The key. Fails on a hash that is none: a key that cannot be told apart must not be guessed, nor who pays.
     pub(super) fn into_record(self) -> Result<KeyRecord, StoreError> {
-        let hash = KeyHash::from_hex(&self.hash)
-            .ok_or_else(|| StoreError::Refused(format!("{:?} in keys.hash is no key hash", self.hash)))?;
+        let hash = hash_in(&self.hash, "hash")?;
+        let payer = self.payer.map(|payer| hash_in(&payer, "payer")).transpose()?;
         Ok(KeyRecord {
             hash,
+            payer,
             key_name: self.key_name,
             key_alias: self.key_alias,
             team_id: self.team_id,
@@ -85,8 +90,14 @@ impl KeyRow {
                 .map_err(|error| StoreError::Refused(format!("keys.limits cannot be read: {error}")))?,
             budget_id: self.budget_id,
             spend_carried: NanoUsd(self.spend_carried_nano),
+            spend_since: self.spend_since.map(UnixMicros),
         })
     }
+}
+
+fn hash_in(text: &str, column: &str) -> Result<KeyHash, StoreError> {
+    let unreadable = || StoreError::Refused(format!("{text:?} in keys.{column} is no key hash"));
+    KeyHash::from_hex(text).ok_or_else(unreadable)
 }
 
 /// A list that restricts: one that cannot be read must not become an empty one, which allows everything.
@@ -108,6 +119,7 @@ pub(super) struct DeletedKeyRow {
     contents: String,
     deleted_at: i64,
     deleted_by: Option<String>,
+    payer: Option<String>,
 }
 
 impl DeletedKeyRow {
@@ -123,6 +135,7 @@ impl DeletedKeyRow {
             contents: to_json(record),
             deleted_at: change.at.0,
             deleted_by: Some(storable(&change.actor)),
+            payer: record.payer.map(|payer| payer.to_string()),
         }
     }
 }

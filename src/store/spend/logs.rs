@@ -22,7 +22,7 @@ pub const MAX_PAGE_SIZE: u32 = 1_000;
 const SUM_OF_REQUESTS: &str = "CAST(coalesce(sum(requests), 0) AS BIGINT)";
 const SUM_OF_TOKENS: &str =
     "CAST(coalesce(sum(input_tokens + output_tokens + cache_read_tokens + cache_write_tokens), 0) AS BIGINT)";
-pub(in crate::store) const SUM_OF_COST: &str = "CAST(coalesce(sum(cost_nano), 0) AS BIGINT)";
+pub(super) const SUM_OF_COST: &str = "CAST(coalesce(sum(cost_nano), 0) AS BIGINT)";
 
 /// Which events; an empty filter is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::caller::AdminCaller;
 use super::error::AdminError;
 use super::sums::{MOST_SUMS, limit};
-use super::{AdminState, Query, days, days_of_a_month, duration, key_of, listing, logs};
+use super::{AdminState, Query, ShownPayers, days, days_of_a_month, duration, listing, payer_named};
 use crate::domain::NanoUsd;
 use crate::store::HolderKind;
 use crate::store::spend::{Days, Scope};
@@ -39,12 +39,13 @@ pub(super) async fn keys(state: web::Data<AdminState>, req: HttpRequest) -> Resu
     let (limit, days) = (limit(&mut query), days_of_a_month(&mut query, now));
     query.finish()?;
     let sums = state.store.spend_sums(Scope::Key, days, limit + 1).await?;
+    let shown = ShownPayers::of(&state, sums.iter().map(|(payer, _)| payer.as_str())).await?;
     Ok(listing::first(sums, limit, |(payer, sum)| {
-        let key = key_of(&state, &payer);
+        let key = shown.key(&payer);
         json!({
-            "api_key": payer,
-            "key_alias": key.as_ref().and_then(|key| key.key_alias.as_ref()),
-            "key_name": key.as_ref().map(|key| &key.key_name),
+            "api_key": shown.name(&payer),
+            "key_alias": key.and_then(|key| key.key_alias.as_ref()),
+            "key_name": key.map(|key| &key.key_name),
             "total_spend": sum.cost.as_usd(),
         })
     }))
@@ -73,14 +74,19 @@ pub(super) async fn by_day(
 ) -> Result<HttpResponse, AdminError> {
     let now = AdminCaller::master(&state, &req)?.at;
     let mut query = Query::parse(req.query_string());
-    let payer = query.text("api_key").map(|key| logs::payer_name(&key));
+    let asked = query.text("api_key");
     let days = days_of_a_month(&mut query, now);
     query.finish()?;
+    let payer = match asked {
+        Some(key) => Some(payer_named(&state, &key).await?),
+        None => None,
+    };
+    let keys = ShownPayers::of(&state, payer.as_deref().into_iter()).await?;
     let costs = state.store.cost_by_day(payer.clone(), days).await?;
     let rows = costs.into_iter().map(|(day, cost)| {
         let mut row = json!({"date": duration::date_of(day), "spend": cost.as_usd()});
         if let (Some(payer), Some(row)) = (&payer, row.as_object_mut()) {
-            row.insert("api_key".to_owned(), json!(payer));
+            row.insert("api_key".to_owned(), json!(keys.name(payer)));
         }
         row
     });

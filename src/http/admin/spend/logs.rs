@@ -1,15 +1,13 @@
 //! Single requests: `/spend/logs`, and those without a price.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::Value;
 
 use super::caller::{AdminCaller, hash_of};
 use super::error::AdminError;
 use super::listing::{self, Frame};
 use super::summary::{self, Period};
-use super::{AdminState, MOMENT, Query, duration, show};
+use super::{AdminState, MOMENT, Query, ShownPayers, duration, payer_named, show};
 use crate::domain::EventId;
-use crate::event::Payer;
 use crate::store::SpendFilter;
 use crate::store::columns::StoredEventId;
 use crate::store::spend::MAX_PAGE_SIZE;
@@ -28,8 +26,9 @@ pub(super) async fn logs(state: web::Data<AdminState>, req: HttpRequest) -> Resu
     let size = query.optional_number("page_size", MAX_PAGE_SIZE);
     let start = query.parsed("start_date", MOMENT, |text| Some((duration::begin_of(text)?, text.to_owned())));
     let end = query.parsed("end_date", MOMENT, |text| Some((duration::end_of(text)?, text.to_owned())));
+    let asked = query.text("api_key");
     let mut filter = SpendFilter {
-        payer: query.text("api_key").map(|key| payer_name(&key)),
+        payer: None,
         user_id: query.text("user_id"),
         request_id: query.text("request_id"),
         from: start.as_ref().map(|(from, _)| *from),
@@ -37,10 +36,14 @@ pub(super) async fn logs(state: web::Data<AdminState>, req: HttpRequest) -> Resu
     };
     let summarize = query.boolean("summarize");
     query.finish()?;
-    if let AdminCaller::Key(_) = &caller {
-        let asked = filter.payer.as_deref().map(hash_of);
-        filter.payer = caller.may_see(asked)?.map(|own| own.to_string());
-    }
+    filter.payer = match (&caller, asked) {
+        (AdminCaller::Key(own), asked) => {
+            caller.may_see(asked.as_deref().map(hash_of))?;
+            Some(own.payer().to_string())
+        }
+        (AdminCaller::Master, Some(asked)) => Some(payer_named(&state, &asked).await?),
+        (AdminCaller::Master, None) => None,
+    };
     let has_pages = page.is_some() || size.is_some();
     if let (Some((from, start)), Some((until, end))) = (start, end)
         && summarize.unwrap_or(!has_pages)
@@ -56,23 +59,17 @@ pub(super) async fn logs(state: web::Data<AdminState>, req: HttpRequest) -> Resu
     if has_pages {
         let number = page.unwrap_or(1);
         let found = state.store.spend_logs(filter, number, size.unwrap_or(DEFAULT_PAGE_SIZE)).await?;
-        let rows: Vec<Value> = found.events.iter().map(show::spend_log).collect();
+        let rows = ShownPayers::of_rows(&state, &found.events).await?.logs(&found.events);
         return Ok(listing::page(&rows, number, found.more));
     }
     let read = move |after| {
         let (state, filter) = (state.clone(), filter.clone());
         async move {
             let page = state.store.spend_logs_after(filter, after, READ_AT_ONCE).await?;
-            Ok((page.events.iter().map(show::spend_log).collect(), page.next()))
+            Ok((ShownPayers::of_rows(&state, &page.events).await?.logs(&page.events), page.next()))
         }
     };
     listing::all(Frame::none(), read).await
-}
-
-/// A payer by key, by hash, or by a fixed name.
-pub(super) fn payer_name(key: &str) -> String {
-    let is_fixed = key == Payer::MASTER || key == Payer::ANONYMOUS;
-    if is_fixed { key.to_owned() } else { hash_of(key).to_string() }
 }
 
 /// `GET /spend/unpriced`: requests whose price nobody knew, oldest first; `bedgate reprice` charges them. With
@@ -90,14 +87,15 @@ pub(super) async fn unpriced(
     query.finish()?;
     if let Some(size) = size {
         let rows = state.store.unpriced(after, size.saturating_add(1)).await?;
-        return Ok(listing::first(rows, size, |row| show::spend_log(&row)));
+        let shown = ShownPayers::of_rows(&state, &rows).await?;
+        return Ok(listing::first(rows, size, |row| show::spend_log(&row, shown.name(&row.payer))));
     }
     let read = move |last: Option<StoredEventId>| {
         let state = state.clone();
         async move {
             let rows = state.store.unpriced(last.or(after), READ_AT_ONCE).await?;
             let next = rows.last().map(|row| row.id);
-            Ok((rows.iter().map(show::spend_log).collect(), next))
+            Ok((ShownPayers::of_rows(&state, &rows).await?.logs(&rows), next))
         }
     };
     listing::all(Frame::none(), read).await

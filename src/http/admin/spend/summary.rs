@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::AdminError;
 use super::listing::{self, Frame};
-use super::{AdminState, duration};
+use super::{AdminState, ShownPayers, duration};
 use crate::domain::{NanoUsd, UnixMicros};
 use crate::store::SpendFilter;
 use crate::store::spend::{DaySpend, Days};
@@ -58,14 +58,16 @@ pub(super) async fn answer(
             let days = next..=last.min(next.saturating_add(READ_AT_ONCE - 1));
             let (days_end, found) = (*days.end(), read_days(&state, filter, period, days).await?);
             last_spent = found.keys().next_back().copied().or(last_spent);
-            let mut rows: Vec<Value> = found.iter().map(|(day, spend)| shown(*day, spend)).collect();
+            let payers = found.values().flat_map(|day| day.payers.keys()).map(String::as_str);
+            let keys = ShownPayers::of(&state, payers).await?;
+            let mut rows: Vec<Value> = found.iter().map(|(day, spend)| shown(*day, spend, &keys)).collect();
             if days_end < last {
                 return Ok((rows, Some(Place { next: days_end.saturating_add(1), last_spent })));
             }
             if let Some(last_spent) = last_spent {
                 let until = end.min(last_spent.saturating_add(MAX_EMPTY_DAYS));
                 rows.extend(
-                    (last_spent.saturating_add(1)..=until).map(|day| shown(day, &DaySpend::default())),
+                    (last_spent.saturating_add(1)..=until).map(|day| shown(day, &DaySpend::default(), &keys)),
                 );
             }
             Ok((rows, None))
@@ -93,11 +95,17 @@ async fn read_days(
 }
 
 /// A day as LiteLLM shows it: each key's spend stands beside the sums, under the key's hash.
-fn shown(day: i32, spend: &DaySpend) -> Value {
+fn shown(day: i32, spend: &DaySpend, keys: &ShownPayers) -> Value {
     let dollars = |sums: &BTreeMap<String, NanoUsd>| -> Map<String, Value> {
         sums.iter().map(|(name, cost)| (name.clone(), json!(cost.as_usd()))).collect()
     };
-    let mut row = dollars(&spend.payers);
+    let mut of_keys: BTreeMap<String, NanoUsd> = BTreeMap::new();
+    for (payer, cost) in &spend.payers {
+        // A key that was made with a deleted one's value has its name.
+        let sum = of_keys.entry(keys.name(payer).to_owned()).or_default();
+        *sum = sum.saturating_add(*cost);
+    }
+    let mut row = dollars(&of_keys);
     row.insert("startTime".to_owned(), json!(duration::date_of(day)));
     row.insert("spend".to_owned(), json!(spend.cost.as_usd()));
     row.insert("users".to_owned(), dollars(&spend.users).into());

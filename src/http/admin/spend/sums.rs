@@ -6,7 +6,7 @@ use serde_json::json;
 use super::caller::AdminCaller;
 use super::error::AdminError;
 use super::listing;
-use super::{AdminState, MOMENT, Query, days, duration, key_of};
+use super::{AdminState, MOMENT, Query, ShownPayers, days, duration};
 use crate::store::spend::Scope;
 
 /// The most sums of one answer, which are in memory at once: some tens of MiB. `x-has-more` says where there are more.
@@ -24,14 +24,15 @@ pub(super) async fn keys(state: web::Data<AdminState>, req: HttpRequest) -> Resu
     let (limit, days) = (limit(&mut query), days(&mut query));
     query.finish()?;
     let sums = state.store.spend_sums(Scope::Key, days, limit + 1).await?;
+    let shown = ShownPayers::of(&state, sums.iter().map(|(payer, _)| payer.as_str())).await?;
     Ok(listing::first(sums, limit, |(payer, sum)| {
-        let key = key_of(&state, &payer);
+        let key = shown.key(&payer);
         json!({
-            "token": payer,
-            "key_name": key.as_ref().map(|key| &key.key_name),
-            "key_alias": key.as_ref().and_then(|key| key.key_alias.as_ref()),
-            "team_id": key.as_ref().and_then(|key| key.team_id.as_ref()),
-            "user_id": key.as_ref().and_then(|key| key.user_id.as_ref()),
+            "token": shown.name(&payer),
+            "key_name": key.map(|key| &key.key_name),
+            "key_alias": key.and_then(|key| key.key_alias.as_ref()),
+            "team_id": key.and_then(|key| key.team_id.as_ref()),
+            "user_id": key.and_then(|key| key.user_id.as_ref()),
             "spend": sum.cost.as_usd(),
             "requests": sum.requests,
             "total_tokens": sum.tokens,
