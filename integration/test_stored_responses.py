@@ -123,7 +123,11 @@ def test_it_is_known_after_kill_9_and_by_other_instances(spawn_gateway, postgres
             except openai.APIStatusError:
                 return None
 
+        def stranger_is_known_elsewhere():
+            return other.call("GET", "/v1/models", key=stranger).status == 200
+
         assert eventually(known_elsewhere, 10, "the other instance knows").id == response_id
+        eventually(stranger_is_known_elsewhere, 10, "the other instance knows the other key")
         one.kill_and_restart()
         assert client(one, key).responses.retrieve(response_id).id == response_id
         for running in (one, other):

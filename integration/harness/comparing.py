@@ -17,6 +17,8 @@ _session = boto3.Session(region_name="us-west-2")
 # Headers that tell of one moment or one connection.
 OF_ONE_ANSWER = {"date", "content-length", "transfer-encoding", "connection", "keep-alive"}
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)?")
+# As OpenAI's APIs state it, in JSON that stands in a text.
+UNIX_MOMENT = re.compile(r'(created(?:_at)?\\*": ?)\d{10}\b')
 NO_EVENT_STREAM = "these bytes are no event stream"
 
 
@@ -51,7 +53,7 @@ def ask(caller, call: Call, parameters: dict) -> Answer:
         letters = request_id.replace("-", "")
         for part in (request_id, letters, letters[:12]):
             text = text.replace(part, "(the request's id)")
-        return MOMENT.sub("(now)", text)
+        return UNIX_MOMENT.sub(r"\1(now)", MOMENT.sub("(now)", text))
 
     headers = {name: lasting(value) for name, value in about["HTTPHeaders"].items() if name not in OF_ONE_ANSWER}
     parsed = lasting(json.dumps(answer, default=as_json, sort_keys=True))
