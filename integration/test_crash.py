@@ -276,9 +276,16 @@ def usage_of_row(row: dict) -> dict:
 def test_a_budgeted_key_does_not_wait_for_a_database_that_hangs(spawn_gateway, simulator):
     server = PostgresServer()
     try:
-        with spawn_gateway(config=CONFIG, env={"DATABASE_URL": server.new_database()}) as running:
+        url = server.new_database()
+        with spawn_gateway(config=CONFIG, env={"DATABASE_URL": url}) as running:
             known = running.generate_key(max_budget=10, budget_enforcement="hard")
             unknown = running.generate_key(max_budget=10, budget_enforcement="hard")
+            # No call makes a key whose budget is not there.
+            orphan = running.generate_key(key_alias="orphan")
+            server.query(url, "UPDATE bedgate.keys SET budget_id = 'gone' WHERE key_alias = 'orphan'")
+            running.kill_and_restart()
+            refused = raw_exchange(running.port, raw_post(CALL, orphan, CONVERSE))
+            assert refused.status == 403 and b"/budget/new" in refused.body
             request = raw_post(CALL, known, CONVERSE)
             assert raw_exchange(running.port, request).status == 200
             server.pause(True)
@@ -290,6 +297,10 @@ def test_a_budgeted_key_does_not_wait_for_a_database_that_hangs(spawn_gateway, s
                 time.sleep(0.02)
             # It used to be two seconds, once in three.
             assert max(took) < 0.75, f"{max(took):.3f} s of {len(took)} calls"
+            began = time.monotonic()
+            refused = raw_exchange(running.port, raw_post(CALL, orphan, CONVERSE))
+            assert refused.status == 503 and b'the budget "gone"' in refused.body.replace(b"\\", b"")
+            assert time.monotonic() - began < 0.75
             # What was never read lets nobody in.
             refused = raw_exchange(running.port, raw_post(CALL, unknown, CONVERSE), timeout=10)
             assert refused.status == 503 and b"cannot read what was spent" in refused.body

@@ -261,6 +261,34 @@ def test_a_dry_run_says_what_the_import_then_does(litellm, spawn_gateway):
         assert told() == foreseen
 
 
+def test_a_key_that_was_revoked_here_does_not_come_back_with_another_import(litellm, spawn_gateway):
+    url, insert = litellm
+    deleted, regenerated = "sk-deleted-0123456789", "sk-regenerated-0123456789"
+    for key in (deleted, regenerated):
+        insert("VerificationToken", token=hash_of(key), max_budget=5)
+    with spawn_gateway(config=DOCUMENT_CONFIG) as gateway:
+        assert "keys: 2 imported" in imported(gateway, url).stdout
+
+        def status(key: str) -> int:
+            return curl_json(f"{gateway.base}/model/my-claude-model/converse", key, CONVERSE).status
+
+        eventually(lambda: status(deleted) == status(regenerated) == 200, 5, "the gateway knows the keys")
+        assert gateway.call("POST", "/key/delete", {"keys": [deleted]}).status == 200
+        new = gateway.call("POST", "/key/regenerate", {"key": regenerated}).json()["key"]
+        gateway.secrets.add(new)
+        insert("VerificationToken", token=hash_of("sk-new-0123456789"))
+        for arguments in (["--dry-run"], []):
+            done = imported(gateway, url, *arguments)
+            assert done.returncode == 0 and "2 were there before, 0 skipped" in done.stdout, done
+            for key in (deleted, regenerated):
+                assert f"keys: {hash_of(key)[:12]} was there before and does not come back" in done.stdout, done
+        eventually(lambda: status("sk-new-0123456789") == 200, 5, "the gateway knows the new key")
+        assert [status(key) for key in (deleted, regenerated, new)] == [403, 403, 200]
+        # Who asks for it by name gets it.
+        gateway.generate_key(key=deleted)
+        assert status(deleted) == 200
+
+
 def test_an_unusable_source_is_named_as_what_it_is_and_soon(tmp_path):
     (tmp_path / "config.yaml").write_text(DOCUMENT_CONFIG)
     where = ["--config", str(tmp_path / "config.yaml"), "--data-dir", str(tmp_path / "data"), "--dry-run"]

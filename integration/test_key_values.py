@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sqlite3
 import threading
 
 import pytest
@@ -129,6 +130,23 @@ def test_a_regenerated_key_shows_and_keeps_what_it_spent_in_the_window_of_its_bu
     assert spent(gateway, newest) == cost and spend_of(gateway, newest) == 2 * cost
 
 
+def test_a_regenerated_keys_new_value_is_shown_though_the_database_fails_afterwards(spawn_gateway):
+    with spawn_gateway(config=CONFIG, database="sqlite") as gateway:
+        key = gateway.generate_key()
+        (file,) = gateway.data_dir.glob("*.sqlite")
+        with sqlite3.connect(file, timeout=10) as database:
+            # The new row cannot be read; what was handed to the statement was in order.
+            database.execute(
+                "CREATE TRIGGER unreadable AFTER INSERT ON keys BEGIN UPDATE keys SET models = '?' WHERE hash = NEW.hash; END"
+            )
+        new = regenerate(gateway, key)
+        with sqlite3.connect(file, timeout=10) as database:
+            database.execute("DROP TRIGGER unreadable")
+            database.execute("UPDATE keys SET models = '[]'")
+        database.close()
+        assert ask(gateway, new).status == 200
+
+
 @pytest.mark.parametrize("named", [False, True])
 def test_a_regenerated_key_keeps_what_it_spent_of_its_budgets_of_models(gateway, named):
     limits = {"model_max_budget": {"priced": {"budget_limit": 0.0000001, "time_period": "1d"}}}
@@ -180,9 +198,10 @@ def test_a_virtual_key_sees_what_it_spent_under_earlier_values(gateway):
     key = gateway.generate_key()
     cost = spent(gateway, key)
     new = regenerate(gateway, key)
-    rows = gateway.call("GET", "/spend/logs", key=new).json()
-    assert [(row["api_key"], nano_usd(row)) for row in rows] == [(sha256(new), cost)]
-    assert gateway.call("GET", f"/spend/logs?api_key={new}", key=new).status == 200
+    for asked in ["", f"?api_key={new}", f"?api_key={key}", f"?api_key={sha256(key)}"]:
+        rows = gateway.call("GET", f"/spend/logs{asked}", key=new).json()
+        assert [(row["api_key"], nano_usd(row)) for row in rows] == [(sha256(new), cost)], asked
+    assert gateway.call("GET", "/spend/logs?api_key=sk-nobodys-0001", key=new).status == 403
     other = gateway.generate_key()
     assert gateway.call("GET", f"/spend/logs?api_key={new}", key=other).status == 403
 
@@ -197,6 +216,23 @@ def test_a_key_made_with_a_deleted_ones_value_inherits_no_spend(gateway):
         eventually(lambda: spend_of(gateway, value) > 0, 5, "shipped")
         assert len(gateway.events(api_key=value)) == 1
         gateway.call("POST", "/key/delete", {"keys": [value]})
+
+
+def test_keys_that_had_the_same_value_one_after_the_other_are_one_row_of_sums(gateway):
+    value = f"sk-one-row-{gateway.port:08}"
+    total = 0
+    for alias in ["first", "second", "third"]:
+        gateway.generate_key(key=value, key_alias=f"{alias} {gateway.port}")
+        total += spent(gateway, value)
+        for path, name, spend in [("/spend/keys", "token", "spend"), ("/global/spend/keys", "api_key", "total_spend")]:
+            rows = [row for row in gateway.call("GET", path).json() if row[name] == sha256(value)]
+            assert [(row["key_alias"], round(row[spend] * 1e9)) for row in rows] == [(f"{alias} {gateway.port}", total)]
+        if alias != "third":
+            gateway.call("POST", "/key/delete", {"keys": [value]})
+    everybody = gateway.call("GET", "/spend/keys").json()
+    assert [row["spend"] for row in everybody] == sorted((row["spend"] for row in everybody), reverse=True)
+    most = gateway.call("GET", "/spend/keys?limit=1")
+    assert (most.json(), most.headers["x-has-more"]) == (everybody[:1], "true")
 
 
 def reset(gateway, key, body: dict):

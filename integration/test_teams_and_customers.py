@@ -1,6 +1,7 @@
 """What keys, teams, customers and budgets show of what was spent, and start with, through the front door."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness.asking import CONVERSE, deployment, model_list
@@ -90,6 +91,26 @@ def test_a_team_that_was_a_label_before_has_spent_nothing(gateway):
     assert [ask(gateway, key), ask(gateway, key)] == [200, 400]
 
 
+def test_what_a_label_spends_while_its_team_is_made_is_not_the_teams(gateway):
+    team = f"busy-label-{time.time_ns()}"
+    key = gateway.generate_key(team_id=team)
+    # Answered after a second and a half, at 0.2 dollars.
+    slow = CONVERSE.replace(b'"Hello', b'"simulate.stall-before-head.1500 simulate.usage.100000.1000 Hello')
+    request = raw_post("/bedrock/model/priced/converse", key, slow)
+
+    def in_flight():
+        return "bedgate_requests_in_flight 0" not in gateway.metrics().splitlines()
+
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(raw_exchange, gateway.port, request)
+        eventually(in_flight, 10, "in flight")
+        post(gateway, "/team/new", team_id=team, max_budget=0.1)
+        assert answer.result().status == 200
+    eventually(lambda: team_info(gateway, team)["total_spend"] > 0.1, 5, "shipped")
+    assert team_info(gateway, team)["spend"] == 0
+    assert ask(gateway, key) == 200
+
+
 @pytest.mark.parametrize("base", ["/customer", "/end_user"])
 def test_a_customer_made_again_has_spent_nothing(gateway, base):
     customer, key = f"customer-{time.time_ns()}", gateway.generate_key()
@@ -119,11 +140,14 @@ def test_the_budget_that_is_named_is_shown_beside_what_was_spent(gateway):
         assert (table["budget_id"], table["max_budget"], table["rpm_limit"]) == (budget, 7, 9)
         assert shown["budget_reset_at"] == table["budget_reset_at"] != None
     assert info(gateway, gateway.generate_key())["litellm_budget_table"] is None
+    assert post(gateway, "/customer/new", user_id=f"plain-{time.time_ns()}")["litellm_budget_table"] is None
 
 
 def test_spend_is_refused_where_it_cannot_be_set_with_what_to_do(gateway):
     answer = gateway.call("POST", "/key/update", {"key": gateway.generate_key(), "spend": 0})
     assert answer.status == 400 and "reset_spend" in answer.json()["error"]["message"], answer.body
+    answer = gateway.call("POST", "/budget/new", {"spend": 5})
+    assert answer.status == 400 and answer.json()["error"]["message"].endswith("does not take them: spend"), answer.body
 
 
 def test_a_budget_made_on_one_gateway_holds_on_the_other_at_once(two_gateways):

@@ -6,6 +6,7 @@ pub mod budget;
 mod buffer;
 pub mod cost_bound;
 mod holders;
+mod named;
 pub mod rate;
 mod responses;
 mod seating;

@@ -201,7 +201,7 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
     log::info!("database: {}", DatabasePlace::of(&config.database, &config.server.data_dir)?);
     if let Some(count) = Store::keys_left_behind(&config.database, &config.server.data_dir) {
         log::warn!(
-            "the SQLite file in the data directory {} holds {count} keys, which are not in force: Postgres is used, and nothing              is moved there from SQLite (README, Operations); unset DATABASE_URL to use the file, or move it away",
+            "the SQLite file in the data directory {} holds {count} keys, which are not in force: Postgres is used, and nothing is moved there from SQLite (README, Operations); unset DATABASE_URL to use the file, or move it away",
             config.server.data_dir.display()
         );
     }

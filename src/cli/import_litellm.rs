@@ -122,6 +122,8 @@ struct Outcome {
 struct Tally {
     imported: u64,
     there_before: u64,
+    /// Of these, the keys that were deleted since, or got another value.
+    revoked: Vec<String>,
     skipped: Vec<(String, String)>,
     /// Some were skipped that were meant to last.
     has_failed: bool,
@@ -205,7 +207,7 @@ impl Import<'_> {
         }
         let (target, change) = (self.target, self.change.clone());
         match record {
-            Record::Key(record, spend) => drop(target.create_key(*record, spend, change).await?),
+            Record::Key(record, spend) => drop(target.import_key(*record, spend, change).await?),
             Record::Holder(record) => drop(target.create_holder(*record, change).await?),
         }
         Ok(())
@@ -245,6 +247,11 @@ impl Outcome {
         for (name, tally) in &self.tallies {
             for (id, why) in &tally.skipped {
                 println!("{name}: {id} is skipped: {why}");
+            }
+            for id in &tally.revoked {
+                println!(
+                    "{name}: {id} was there before and does not come back: it was deleted, or has another value by now"
+                );
             }
             let Tally { imported, there_before, skipped, .. } = tally;
             println!(
@@ -295,6 +302,7 @@ impl Tally {
             Err(NotImported::Store(StoreError::Taken(taken))) if !matches!(taken, TakenName::Alias(_)) => {
                 self.there_before += 1;
                 log::info!("{name}: {id}: {taken}");
+                self.revoked.extend((taken == TakenName::FormerKey).then_some(id));
             }
             Err(NotImported::Store(error)) if error.is_transient() => return Err(error),
             Err(error) => {

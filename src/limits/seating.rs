@@ -83,11 +83,7 @@ impl LimitTable {
         let named = record.as_ref().and_then(|record| record.budget_id.as_deref());
         let budget = self.named_budget(named).await?;
         let own = record.as_ref().map(|record| completed(&record.limits, budget.as_deref()));
-        let own = own.unwrap_or_default();
-        let limits = match self.customer_default() {
-            Some(default) if own.max_budget.is_none() => Cow::Owned(own.over(&default)),
-            _ => own,
-        };
+        let limits = self.limits_of_customer(own.unwrap_or_default());
         let subject = Subject::Customer(id.to_owned());
         if record.is_none() && !limits.is_empty() && self.is_crowded() && !self.knows(&subject) {
             return Err(too_many_customers());
@@ -95,6 +91,16 @@ impl LimitTable {
         let name = || SeatName::Customer(id.to_owned());
         self.seat(admission, subject, &limits, NanoUsd::ZERO, admission.began(), name);
         self.enter(admission, is_charged).await
+    }
+
+    /// The limits that hold for a customer whose own, completed by those of the budget it names, are these: without a budget among
+    /// them, those of all customers hold, too.
+    #[must_use]
+    pub fn limits_of_customer<'l>(&self, own: Cow<'l, LimitSet>) -> Cow<'l, LimitSet> {
+        match self.customer_default() {
+            Some(default) if own.max_budget.is_none() => Cow::Owned(own.over(&default)),
+            _ => own,
+        }
     }
 
     /// The limits of customers without a budget of their own.
@@ -122,12 +128,6 @@ impl LimitTable {
         })
     }
 
-    /// Limits, completed by those of the budget they name.
-    #[must_use]
-    pub fn with_budget<'l>(&self, limits: &'l LimitSet, budget_id: Option<&str>) -> Cow<'l, LimitSet> {
-        completed(limits, budget_id.and_then(|id| self.holders.find(HolderKind::Budget, id)).as_deref())
-    }
-
     /// Refuses a model that the key's team may not use.
     ///
     /// # Errors
@@ -147,25 +147,6 @@ impl LimitTable {
             team.id,
             team.models.join(", ")
         )))
-    }
-
-    /// The budget that a key or a customer names. Where another gateway made it a moment ago, the database is asked: what
-    /// it limits must not be without limits meanwhile.
-    async fn named_budget(&self, id: Option<&str>) -> Result<Option<Arc<HolderRecord>>, GatewayError> {
-        let Some(id) = id else { return Ok(None) };
-        if let Some(budget) = self.holders.find(HolderKind::Budget, id) {
-            return Ok(Some(budget));
-        }
-        match self.look_up_in_time(HolderKind::Budget, id).await {
-            Ok(Some(budget)) => Ok(Some(Arc::new(budget))),
-            Ok(None) => Err(GatewayError::AccessDenied(format!(
-                "the budget {id:?}, which limits this call, is not there: your administrator can make it with /budget/new"
-            ))),
-            Err(_) => Err(GatewayError::Overloaded {
-                reason: format!("the gateway cannot read the budget {id:?}: its database is away").into(),
-                retry_after: Duration::from_secs(1),
-            }),
-        }
     }
 
     fn seat_key(&self, admission: &mut Admission, key: &Arc<KeyRecord>, limits: &LimitSet, now: UnixMicros) {

@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::budget::{BudgetCounter, BudgetTerms, Step, WantedReading};
 use super::holders::HolderDirectory;
+use super::named::LookedUp;
 use super::rate::{RateCounter, RateTerms};
 use super::responses::ResponseOwners;
 use crate::config::BudgetsConfig;
@@ -32,7 +33,7 @@ const READ_TIMEOUT: Duration = Duration::from_micros(READ_TIMEOUT_MICROS.unsigne
 const READ_TIMEOUT_MICROS: i64 = 2_000_000;
 /// How long it waits where an older reading is there: a database that is well answers in a few milliseconds, so that
 /// also a budget that was idle for long starts from a fresh reading; one that hangs costs each request this once.
-const PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a shipping waits for readings: beyond that, what it ships may count twice until the next reading.
 const SHIPPING_PATIENCE: Duration = Duration::from_millis(250);
 /// After a failed reading of a counter none is tried for it for this long.
@@ -98,6 +99,7 @@ pub struct LimitTable {
     pub(super) defaults: BudgetsConfig,
     pub(super) gateway: Option<BudgetTerms>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) looked_up: LookedUp,
     store: Store,
     shards: [Mutex<FastMap<Subject, Arc<Counters>>>; SHARDS],
     /// Tells a subject's map.
@@ -141,6 +143,7 @@ impl LimitTable {
             defaults: config.clone(),
             gateway,
             metrics,
+            looked_up: LookedUp::default(),
             store,
             shards: std::array::from_fn(|_| Mutex::default()),
             spread: foldhash::fast::RandomState::default(),
@@ -231,34 +234,6 @@ impl LimitTable {
         let found = self.store.find_holders(kind, vec![id.to_owned()]).await?.pop();
         self.holders.take_in(found.as_slice());
         Ok(found)
-    }
-
-    /// [`LimitTable::look_up`] for a request: bounded in time.
-    pub(super) async fn look_up_in_time(
-        &self,
-        kind: HolderKind,
-        id: &str,
-    ) -> Result<Option<HolderRecord>, StoreError> {
-        let looking = tokio::time::timeout(READ_TIMEOUT, self.look_up(kind, id));
-        looking.await.unwrap_or_else(|_| Err(StoreError::Failed("no answer in time".to_owned())))
-    }
-
-    /// What is spent in the current window and when that ends, freshly read.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn spent(
-        &self,
-        subject: &Subject,
-        terms: &BudgetTerms,
-        now: UnixMicros,
-    ) -> Result<(NanoUsd, Option<UnixMicros>), StoreError> {
-        let counters = self.counters(subject, now);
-        if let Some(wanted) = counters.budget.wants_reading(terms, now) {
-            self.read(&[StaleReading { subject: subject.clone(), counters: Arc::clone(&counters), wanted }])
-                .await?;
-        }
-        Ok(counters.budget.spent(terms, now))
     }
 
     /// Has what the database holds read, unless that failed a moment ago. The reading goes on by itself; the request

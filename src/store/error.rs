@@ -63,6 +63,9 @@ pub enum TakenName {
     /// The key itself.
     #[error("this key exists already")]
     Key,
+    /// A value that a key had before: it was deleted, or has another value now.
+    #[error("a key had this value before and was deleted, or has another value by now")]
+    FormerKey,
     /// A team, a customer or a budget.
     #[error("the {kind} {id:?} exists already", kind = .0.as_str(), id = .1)]
     Holder(crate::store::HolderKind, String),

@@ -139,7 +139,7 @@ pub struct KeyPatch {
 
 impl KeyPatch {
     /// Changes what is named.
-    fn apply(self, record: &mut KeyRecord, now: UnixMicros) {
+    pub(crate) fn apply(self, record: &mut KeyRecord, now: UnixMicros) {
         fn set<T>(field: &mut T, value: Option<T>) {
             if let Some(value) = value {
                 *field = value;
@@ -178,6 +178,26 @@ macro_rules! next_revision {
 
 use next_revision;
 
+/// Whether a key had this value that was deleted, or has another one now.
+macro_rules! was_key {
+    ($conn:expr, $hash:expr) => {{
+        use $crate::store::schema::deleted_keys;
+        let archived = deleted_keys::table.filter(deleted_keys::hash.eq($hash.to_string()));
+        diesel::select(diesel::dsl::exists(archived)).get_result::<bool>($conn).await?
+    }};
+}
+
+pub(super) use was_key;
+
+/// What becomes of a value that a key had before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FormerValues {
+    /// It may be a key's again, with an account of its own: somebody asked for it.
+    MayComeBack,
+    /// It is refused.
+    StayRevoked,
+}
+
 impl Store {
     /// Keeps a new key. Its `revision` is set by the store, and its `payer` where the value was some key's before: nobody
     /// inherits what that one spent. `carried` is what it spent elsewhere.
@@ -187,9 +207,33 @@ impl Store {
     /// [`StoreError::Taken`] when the key or its alias exists.
     pub async fn create_key(
         &self,
+        record: KeyRecord,
+        carried: NanoUsd,
+        change: Change,
+    ) -> Result<KeyRecord, StoreError> {
+        self.keep_key(record, carried, change, FormerValues::MayComeBack).await
+    }
+
+    /// [`Store::create_key`] for a key that another gateway had, which knows nothing of what was revoked here.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Taken`] when the key or its alias exists, or a key had this value before.
+    pub async fn import_key(
+        &self,
+        record: KeyRecord,
+        carried: NanoUsd,
+        change: Change,
+    ) -> Result<KeyRecord, StoreError> {
+        self.keep_key(record, carried, change, FormerValues::StayRevoked).await
+    }
+
+    async fn keep_key(
+        &self,
         mut record: KeyRecord,
         carried: NanoUsd,
         change: Change,
+        former: FormerValues,
     ) -> Result<KeyRecord, StoreError> {
         on_writer!(self, |conn| {
             conn.transaction(async |conn| {
@@ -197,6 +241,9 @@ impl Store {
                 let same_key = keys::table.find(record.hash.to_string());
                 if diesel::select(diesel::dsl::exists(same_key)).get_result(conn).await? {
                     return Err(StoreError::Taken(TakenName::Key));
+                }
+                if former == FormerValues::StayRevoked && was_key!(conn, record.hash) {
+                    return Err(StoreError::Taken(TakenName::FormerKey));
                 }
                 if let Some(alias) = &record.key_alias {
                     let same_alias = keys::table.filter(keys::key_alias.eq(alias));

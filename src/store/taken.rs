@@ -4,12 +4,13 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::error::{StoreError, TakenName};
+use super::keys::was_key;
 use super::schema::{keys, limit_holders};
 use super::{HolderKind, Store, on_reader};
 use crate::domain::KeyHash;
 
 impl Store {
-    /// What [`Store::create_key`] would refuse a key for.
+    /// What [`Store::import_key`] would refuse a key for.
     ///
     /// # Errors
     ///
@@ -23,6 +24,9 @@ impl Store {
             let same_key = keys::table.find(hash.to_string());
             if diesel::select(diesel::dsl::exists(same_key)).get_result(conn).await? {
                 return Ok(Some(TakenName::Key));
+            }
+            if was_key!(conn, hash) {
+                return Ok(Some(TakenName::FormerKey));
             }
             let Some(alias) = alias else { return Ok(None) };
             let same_alias = keys::table.filter(keys::key_alias.eq(&alias));

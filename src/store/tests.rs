@@ -997,6 +997,18 @@ async fn taken_names(database: &TestDatabase) {
     assert!(matches!(twice, StoreError::Taken(TakenName::Alias(_))), "{twice}");
     // What failed has raised no revision.
     assert_eq!(store.load_keys().await.unwrap().revision, 2);
+    // What was revoked is made again by who asks for it, and by no import.
+    store.delete_keys(vec![KeyHash::of("two")], change(NOON)).await.unwrap();
+    let other = (KeyHash::of("three"), "sk-...hree".to_owned());
+    store.replace_key(KeyHash::of("one"), other, KeyPatch::default(), change(NOON)).await.unwrap();
+    for value in ["one", "two"] {
+        let former = KeyRecord { key_alias: None, ..key(value) };
+        let foreseen = store.taken_by_key(former.hash, None).await.unwrap();
+        assert_eq!(foreseen, Some(TakenName::FormerKey), "{value}");
+        let refused = store.import_key(former.clone(), NanoUsd::ZERO, change(NOON)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Taken(TakenName::FormerKey)), "{refused}");
+        store.create_key(former, NanoUsd::ZERO, change(NOON)).await.unwrap();
+    }
 }
 
 async fn key_pages(database: &TestDatabase) {

@@ -174,7 +174,9 @@ impl From<StoreError> for AdminError {
                 );
                 Self::bad(message, "key_alias")
             }
-            StoreError::Taken(TakenName::Key) => Self::bad("this key exists already", "key"),
+            StoreError::Taken(name @ (TakenName::Key | TakenName::FormerKey)) => {
+                Self::bad(name.to_string(), "key")
+            }
             StoreError::Taken(name @ TakenName::Holder(..)) => {
                 Self::bad(format!("{name}; choose another id"), "id")
             }

@@ -265,13 +265,10 @@ impl Fields {
         });
         self.refused.extend(left.map(|(name, _)| name.clone()));
         let Some(first) = self.refused.first() else { return Ok(()) };
-        let mut message = format!(
+        let message = format!(
             "bedgate does not enforce these fields yet, so it does not take them: {}",
             self.refused.join(", ")
         );
-        if self.refused.iter().any(|field| field == "spend") {
-            message.push_str("; what a key has spent is set anew by POST /key/{key}/reset_spend");
-        }
         Err(AdminError::bad(message, first))
     }
 

@@ -20,7 +20,6 @@ use crate::domain::{NanoUsd, UnixMicros, Zone};
 use crate::store::holders::HolderPatch;
 use crate::store::keys::Change;
 use crate::store::limit_set::SpendReset;
-use crate::store::spend::{SpendOf, SpendSince};
 use crate::store::{HolderKind, HolderRecord};
 
 /// The most holders that one call blocks or deletes.
@@ -116,20 +115,13 @@ async fn create(state: &AdminState, req: &HttpRequest, payload: web::Payload, ki
     let mut record = HolderRecord::new(kind, id, &change);
     patch.apply(&mut record, change.at);
     if kind == HolderKind::Team && record.limits.reset.is_none() {
-        record.limits.reset = reset_of_label(state, &record).await?;
+        // What keys spent under its name before is nothing that its budget knows of, shipped or not. (A customer has spent from the
+        // first call for it on, as in LiteLLM, which makes it then.)
+        record.limits.reset = Some(SpendReset { at: record.created_at, to: NanoUsd::ZERO });
     }
     let record = state.store.create_holder(record, change).await?;
     state.limits.holders.apply(std::slice::from_ref(&record));
     Ok(HttpResponse::Ok().json(row_of(state, &record).await?))
-}
-
-/// What keys spent under a team's name before there was a team is nothing that its budget knows of. (A customer has spent from
-/// the first call for it on, as in LiteLLM, which makes it then.)
-async fn reset_of_label(state: &AdminState, team: &HolderRecord) -> Result<Option<SpendReset>, AdminError> {
-    let asked = SpendSince { of: SpendOf::Team(team.id.clone()), since: UnixMicros(0) };
-    let spent = state.store.spent_since(vec![asked]).await?;
-    let has_spent = spent.iter().any(|spent| spent.counted() != NanoUsd::ZERO);
-    Ok(has_spent.then_some(SpendReset { at: team.created_at, to: NanoUsd::ZERO }))
 }
 
 async fn update(
@@ -237,6 +229,7 @@ fn row(record: &HolderRecord, zone: &Zone) -> Map<String, Value> {
     } else {
         put("alias", json!(record.alias));
         put("budget_id", json!(record.budget_id));
+        put("litellm_budget_table", Value::Null);
     }
     row
 }

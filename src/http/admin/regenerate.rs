@@ -9,8 +9,7 @@ use super::fields::Fields;
 use super::generate::checked_key;
 use super::keys::{keep_within_bounds, read_patch};
 use super::{AdminState, key_policy, limits, read_body, show};
-use crate::domain::{KeyHash, NanoUsd, UnixMicros, key_name, new_virtual_key};
-use crate::limits::Subject;
+use crate::domain::{KeyHash, NanoUsd, key_name, new_virtual_key};
 use crate::store::KeyPatch;
 use crate::store::keys::KeyDetails;
 use crate::store::limit_set::SpendReset;
@@ -65,12 +64,15 @@ pub(super) async fn regenerate(
         Some(key) => checked_key(key, &state.authenticator)?,
         None => new_virtual_key(rand::random()),
     };
-    keep_within_bounds(&state, &details(&state, old).await?.record, &mut patch, change.at)?;
+    let mut after = details(&state, old).await?;
+    keep_within_bounds(&state, &after.record, &mut patch, change.at)?;
+    patch.clone().apply(&mut after.record, change.at);
+    // Once the key is replaced, nothing may keep its new value from whom it is shown to, this once.
+    let spend = super::spent::of_key(&state, &after).await?.as_usd();
     let new = (KeyHash::of(&key), key_name(&key));
     let record = state.store.replace_key(old, new, patch, change).await?.ok_or_else(no_such_key)?;
     state.keys.remove(&old);
     state.keys.put(record.clone());
-    let spend = super::spent::of_key(&state, &details(&state, record.hash).await?).await?.as_usd();
     let answer = show::generated(&record, &key, spend, duration.as_deref(), state.limits.zone());
     Ok(HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(answer))
 }
@@ -92,30 +94,19 @@ pub(super) async fn reset_spend(
     fields.finish()?;
     let (hash, to) = (hash.ok_or_else(no_such_key)?, to.unwrap_or_default());
     let before = details(&state, hash).await?;
-    require_spent(&state, &before, to, change.at).await?;
+    let previous = super::spent::of_key(&state, &before).await?;
+    require_spent(to, previous)?;
     let patch = KeyPatch { spent: Some(SpendReset { at: change.at, to }), ..KeyPatch::default() };
     let updated = state.store.update_key(hash, patch, "key.reset_spend", change).await?;
     state.keys.put(updated.ok_or_else(no_such_key)?);
     let mut row = super::spent::key_row(&state, &details(&state, hash).await?).await?;
     row.insert("token".to_owned(), hash.to_string().into());
-    row.insert("previous_spend".to_owned(), before.spend.as_usd().into());
+    row.insert("previous_spend".to_owned(), previous.as_usd().into());
     Ok(HttpResponse::Ok().json(row))
 }
 
-/// Refuses to set the spend of a key to more than it has spent; where spend starts anew, in this window.
-async fn require_spent(
-    state: &AdminState,
-    details: &KeyDetails,
-    to: NanoUsd,
-    now: UnixMicros,
-) -> Result<(), AdminError> {
-    let record = &details.record;
-    let limits = state.limits.with_budget(&record.limits, record.budget_id.as_deref());
-    let terms = state.limits.budget_terms(&limits, record.spend_carried);
-    let spent = match terms.filter(|terms| terms.period.is_some()) {
-        Some(terms) => state.limits.spent(&Subject::Payer(record.payer()), &terms, now).await?.0,
-        None => details.spend,
-    };
+/// Refuses to set the spend of a key to more than it is shown to have spent.
+fn require_spent(to: NanoUsd, spent: NanoUsd) -> Result<(), AdminError> {
     if to <= spent {
         return Ok(());
     }

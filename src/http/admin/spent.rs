@@ -154,7 +154,10 @@ pub(super) async fn of_holders(
     let (mut asked, mut openings) = (Vec::new(), Vec::new());
     for record in records {
         let Some(of) = of(record) else { continue };
-        let limits = budgets.complete(&record.limits, record.budget_id.as_ref());
+        let mut limits = budgets.complete(&record.limits, record.budget_id.as_ref());
+        if record.kind == HolderKind::Customer {
+            limits = state.limits.limits_of_customer(limits);
+        }
         let (window, opening) = state.limits.window(&limits, NanoUsd::ZERO, now);
         asked.push(SpendSince { of: of.clone(), since: window.start });
         asked.push(SpendSince { of, since: UnixMicros(0) });

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::caller::AdminCaller;
 use super::error::AdminError;
-use super::sums::{MOST_SUMS, limit};
+use super::sums::{KeySum, MOST_SUMS, limit, of_keys};
 use super::{AdminState, Query, ShownPayers, days, days_of_a_month, duration, listing, payer_named};
 use crate::domain::NanoUsd;
 use crate::store::HolderKind;
@@ -38,12 +38,11 @@ pub(super) async fn keys(state: web::Data<AdminState>, req: HttpRequest) -> Resu
     let mut query = Query::parse(req.query_string());
     let (limit, days) = (limit(&mut query), days_of_a_month(&mut query, now));
     query.finish()?;
-    let sums = state.store.spend_sums(Scope::Key, days, limit + 1).await?;
-    let shown = ShownPayers::of(&state, sums.iter().map(|(payer, _)| payer.as_str())).await?;
-    Ok(listing::first(sums, limit, |(payer, sum)| {
-        let key = shown.key(&payer);
+    let (sums, limit) = of_keys(&state, days, limit).await?;
+    Ok(listing::first(sums, limit, |KeySum { name, key, sum }| {
+        let key = key.as_ref();
         json!({
-            "api_key": shown.name(&payer),
+            "api_key": name,
             "key_alias": key.and_then(|key| key.key_alias.as_ref()),
             "key_name": key.map(|key| &key.key_name),
             "total_spend": sum.cost.as_usd(),
