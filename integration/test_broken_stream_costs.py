@@ -47,12 +47,17 @@ def basis(event) -> str:
         ("/bedrock/model/sonnet/invoke-with-response-stream", INVOKE_CLAUDE),
         ("/v1/chat/completions", CHAT),
         ("/v1/messages", ANTHROPIC),
-        ("/bedrock/agents/AGENT12345/agentAliases/ALIAS12345/sessions/1/text", b'{"inputText": "Hello"}'),
     ],
 )
 def test_an_exception_before_anything_of_an_answer_is_free(gateway, simulator, key, path, body):
     event = ask(gateway, simulator, key, path, body, "exception-in-stream.0")
     assert (basis(event), nano_usd(event), outcome(event)) == ("free", 0, "upstream_error")
+
+
+def test_an_agent_that_fails_has_asked_models_and_is_not_free(gateway, simulator, key):
+    path = "/bedrock/agents/AGENT12345/agentAliases/ALIAS12345/sessions/1/text"
+    event = ask(gateway, simulator, key, path, b'{"inputText": "Hello"}', "exception-in-stream.0")
+    assert (basis(event), outcome(event)) == ("usage_unknown", "upstream_error")
 
 
 def test_a_budget_outlives_throttling_inside_of_streams(gateway, simulator):

@@ -1,6 +1,7 @@
 """What a request says, wherever it says it, changes the price: behind large pictures, in the body's model, and in no word."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -73,3 +74,41 @@ def test_a_budget_holds_for_reranks(gateway):
         ask(gateway, "rerank", rerank(1), key)
     answer = raw_exchange(gateway.port, raw_post("/bedrock/rerank", key, json.dumps(rerank(1)).encode()))
     assert answer.status == 400 and b"Budget has been exceeded" in answer.body, answer
+
+
+def send(gateway, path, body, key):
+    return raw_exchange(gateway.port, raw_post(f"/bedrock/{path}", key, json.dumps(body).encode()))
+
+
+@pytest.mark.parametrize("enforcement", ["standard", "hard"])
+def test_reranks_at_the_same_time_cannot_overrun_a_budget(gateway, enforcement):
+    """Each costs ten queries, 0.02 dollars, and could cost thirteen by the bytes of its documents."""
+    key = gateway.generate_key(max_budget=0.03, budget_enforcement=enforcement)
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: send(gateway, "rerank", rerank(1000), key), range(16)))
+    served = [answer for answer in answers if answer.status == 200]
+    # A standard budget lets in what finds less than all of it spent or reserved.
+    assert len(served) <= (1 if enforcement == "hard" else 2), [answer.status for answer in answers]
+    assert served, answers
+
+
+def test_a_rerank_whose_model_has_a_budget_is_held_to_it(gateway):
+    key = gateway.generate_key(model_max_budget={ARN: {"budget_limit": 0.003, "time_period": "1d"}})
+    for _ in range(2):
+        ask(gateway, "rerank", rerank(1), key)
+    answer = send(gateway, "rerank", rerank(1), key)
+    assert answer.status == 400 and b"udget" in answer.body, answer
+    assert send(gateway, "rerank", rerank(1, "amazon.rerank-v1:0"), key).status == 200
+
+
+def test_long_documents_are_charged_at_least_as_they_are_counted(gateway):
+    body = rerank(1)
+    body["sources"][0]["inlineDocumentSource"]["textDocument"]["text"] = "a " * 30_000
+    event = ask(gateway, "rerank", body)
+    assert (event["metadata"]["cost_basis"], nano_usd(event)) == ("estimated", RERANK_QUERY)
+
+
+def test_a_rerank_that_may_hide_documents_is_not_called_exact(gateway):
+    text = json.dumps(rerank(1))[:-1] + ', "source\\u0073": [1, 2]}'
+    answer = raw_exchange(gateway.port, raw_post("/bedrock/rerank", gateway.generate_key(), text.encode()))
+    assert gateway.event(answer.headers["x-litellm-call-id"])["metadata"]["cost_basis"] == "usage_unknown"

@@ -33,7 +33,7 @@ use std::sync::{Arc, LazyLock};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{NanoUsd, UnixMicros};
-use crate::usage::{Reading, Usage};
+use crate::usage::{Reading, Unit, Usage};
 use lookup::Named;
 pub use multiplier::{DearerOrCheaper, TierMultiplier};
 pub use price_list::{BadPriceTable, picodollars};
@@ -204,6 +204,7 @@ impl PriceBook {
         Quote {
             is_free: rates.is_free(),
             dearest: rates.dearest(),
+            rates,
             max_output_tokens: found.and_then(|(_, entry): Named<'_>| entry.max_output_tokens),
         }
     }
@@ -211,6 +212,7 @@ impl PriceBook {
 
 /// The prices of a call that is still to be made.
 pub struct Quote<'a> {
+    rates: Rates<'a>,
     is_free: bool,
     /// Without any where the price of plain input is missing.
     dearest: Cow<'a, [Dearest]>,
@@ -228,6 +230,12 @@ impl Quote<'_> {
             return Some(NanoUsd::ZERO);
         }
         rates::worst_case(&self.dearest, input_tokens, self.longest_answer(max_output_tokens))
+    }
+
+    /// What so many queries of a reranker cost in the default tier; `None` if the price is missing.
+    #[must_use]
+    pub fn of_queries(&self, queries: u64) -> Option<NanoUsd> {
+        self.rates.charge(&Usage { units: vec![(Unit::Query, queries)], ..Usage::default() }).cost
     }
 
     /// The longest answer in tokens: what the request asks for, else the most that the model gives.

@@ -19,6 +19,7 @@ mod statements;
 use serde::{Deserialize, Serialize};
 
 pub use answer_kind::{AnswerFacts, AnswerKind, ChargedBy, Framing};
+pub(crate) use mentions::is_disguised;
 pub use reader::{Progress, Reading, UsageReader};
 pub use request_facts::{RequestFacts, request_estimate};
 

@@ -107,11 +107,13 @@ async fn serve(
         worker.shared.limits.admit(asked).await
     };
     let model_member = call.operation.model_member();
+    // Also of a model that is only priced by: its own limits are asked, too.
+    let body_names_model = model_member.is_some() || call.operation.is_priced_by_model_in_body();
     // Whoever is known before the body is refused before it, too.
     let mut early = None;
     if let Some(caller) = claim.caller() {
         require_access(worker, caller, &call, request, model.as_deref())?;
-        if model_member.is_none() {
+        if !body_names_model {
             early = Some(admit(caller, model.as_deref()).await?);
         }
     }
@@ -131,11 +133,11 @@ async fn serve(
     let literal = model_in_body.clone().and_then(|span| body.bytes.get(span));
     let named = literal.and_then(|literal| serde_json::from_slice::<String>(literal).ok());
     model = named.map(Into::into).or(model);
-    let priced_model =
+    let priced_model: Option<Arc<str>> =
         operation::body_models::priced_model_in_body(call.operation, &body.bytes).map(Into::into);
     let mut admission = match early {
         Some(admission) => admission,
-        None => admit(&caller, model.as_deref()).await?,
+        None => admit(&caller, model.as_deref().or(priced_model.as_deref())).await?,
     };
     let customer = attribution.end_user.as_deref();
     worker.shared.limits.admit_customer(&mut admission, customer, is_charged).await?;

@@ -6,7 +6,7 @@ use memchr::memmem::Finder;
 
 use crate::domain::{NanoUsd, Service};
 use crate::pricing::Quote;
-use crate::usage::{AnswerFacts, AnswerKind, ChargedBy, RequestFacts, ServiceTier};
+use crate::usage::{AnswerFacts, AnswerKind, ChargedBy, RequestFacts, ServiceTier, is_disguised};
 
 /// Tokens that a model adds to what the request says: its own system prompt for tools and the like.
 const ADDED_INPUT_TOKENS: u64 = 1_024;
@@ -44,14 +44,17 @@ fn charged_by(service: Service, operation: &str, model_id: Option<&str>) -> Char
 }
 
 /// The most a request can cost: a token of input for each byte of its body, and the longest answer that it or its
-/// model allows, at the dearest prices that may apply. `None` where that bounds nothing: no price, another unit than
-/// tokens, another tier, pictures or documents, a guardrail, or a body that may hold what was not read here.
+/// model allows, at the dearest prices that may apply; of a reranker the most queries that its documents can make. `None`
+/// where that bounds nothing: no price, another unit than these, another tier, pictures or documents, a guardrail, or a
+/// body that may hold what was not read here.
 #[must_use]
 pub fn could_cost(quote: &Quote<'_>, question: &CostQuestion<'_>) -> Option<NanoUsd> {
     let facts = question.facts;
     match charged_by(question.service, question.operation, Some(question.model_id)) {
         ChargedBy::Nothing => return Some(NanoUsd::ZERO),
         ChargedBy::Tokens | ChargedBy::Embedding => {}
+        ChargedBy::Queries if facts.hides_members || facts.asks_for_more => return None,
+        ChargedBy::Queries => return facts.queries().and_then(|_| quote.of_queries(facts.most_queries())),
         _ => return None,
     }
     let is_dearer = facts.asks_for_more
@@ -69,24 +72,21 @@ pub fn could_cost(quote: &Quote<'_>, question: &CostQuestion<'_>) -> Option<Nano
 }
 
 /// What a request is taken to have cost where its cost stays unknown: its likely input and the longest answer, at the same
-/// prices as [`could_cost`] and so never above it. `None` where no price is known, or nothing bounds the answer.
+/// prices as [`could_cost`] and so never above it; of a reranker the queries that its documents make, or the most they can
+/// where the body may hide some. `None` where no price is known, or nothing bounds the answer.
 #[must_use]
-pub fn likely_cost(quote: &Quote<'_>, operation: &str, facts: &RequestFacts) -> Option<NanoUsd> {
+pub fn likely_cost(quote: &Quote<'_>, question: &CostQuestion<'_>) -> Option<NanoUsd> {
+    let CostQuestion { service, operation, model_id, facts, .. } = *question;
+    if is_free(service, operation) {
+        return Some(NanoUsd::ZERO);
+    }
+    // Few requests hold documents: the others need not be asked for their model.
+    let may_rank = facts.documents.is_some() || facts.hides_members;
+    if may_rank && charged_by(service, operation, Some(model_id)) == ChargedBy::Queries {
+        let counted = facts.queries().filter(|_| !facts.hides_members);
+        return quote.of_queries(counted.unwrap_or(facts.most_queries()));
+    }
     quote.worst_case(facts.likely_input_tokens(), facts.longest_answer(operation))
-}
-
-/// Whether a name may stand in the body in other bytes than its letters: escaped, which no encoder does to a letter,
-/// digit or underscore, or in UTF-16.
-fn is_disguised(body: &[u8]) -> bool {
-    static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br"\u00"));
-    memchr::memchr(0, body).is_some()
-        || ESCAPE.find_iter(body).any(|at| {
-            let (before, rest) = body.split_at_checked(at).unwrap_or((body, &[]));
-            let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
-            let code = rest.get(4..6).and_then(|digits| std::str::from_utf8(digits).ok());
-            let code = code.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-            backslashes % 2 == 0 && code.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        })
 }
 
 /// How many tools the body names by a type that ends in a date, such as `computer_20250124`.
@@ -131,7 +131,7 @@ mod tests {
             };
             let quote = PriceBook::builtin().quote(&query);
             let most = could_cost(&quote, &question);
-            let likely = likely_cost(&quote, operation, &facts);
+            let likely = likely_cost(&quote, &question);
             let is_free = most == Some(NanoUsd::ZERO);
             assert!(most.is_none() || is_free || (likely.is_some() && likely <= most), "{operation} {body}");
             most
@@ -173,7 +173,54 @@ mod tests {
         let tools = r#"{"max_tokens":1,"tools":[{"type":"bash_20250124"},{"type":"computer_20250124"}]}"#;
         let with_tools = bound("InvokeModel", haiku, tools, None).unwrap().0;
         assert!(with_tools >= (1_024 + 2 * 2_048) * 250, "{with_tools}");
+        // A query of a reranker costs two thousandths of a dollar.
+        let rerank = "cohere.rerank-v3-5:0";
+        let documents = |count: usize, more: &str| {
+            let documents = vec![r#""a""#; count].join(",");
+            format!(r#"{{"query":"q","documents":[{documents}]{more}}}"#)
+        };
+        for (body, queries) in [
+            (documents(2, ""), Some(1)),
+            (documents(1_000, ""), Some(11)),
+            (documents(2, r#","document\u0073":[]"#), None),
+            (documents(2, r#","documents":[]"#), None),
+            ("{}".to_owned(), None),
+        ] {
+            let most = bound("InvokeModel", rerank, &body, None);
+            assert_eq!(
+                most,
+                queries.map(|queries: i64| NanoUsd(queries * 2_000_000)),
+                "{}",
+                &body[..30.min(body.len())]
+            );
+        }
         assert!(is_free(Service::BedrockRuntime, "CountTokens"));
         assert!(!is_free(Service::BedrockRuntime, "Converse"));
+    }
+
+    #[test]
+    fn a_rerank_likely_costs_the_queries_that_are_counted_or_the_most_where_it_may_hide_some() {
+        let (own, multipliers) = (BTreeMap::new(), &[]);
+        let model_id = "arn:aws:bedrock:us-west-2::foundation-model/cohere.rerank-v3-5:0";
+        let (region, at) = ("us-west-2", UnixMicros(0));
+        let query = PriceQuery { model_id, region, base_model: None, own: &own, multipliers, at };
+        let sources = vec![r#"{"a":1}"#; 1_000].join(",");
+        for (body, queries) in [
+            (format!(r#"{{"sources":[{sources}]}}"#), 10),
+            (format!(r#"{{"sources":[1],"source\u0073":[{sources}]}}"#), 11),
+            (format!(r#"{{"sources":[1],"source\u0073":["{}"]}}"#, "x".repeat(512 * 150)), 12),
+            (r#"{"sources":[1],"source\u0073":[1,1]}"#.to_owned(), 1),
+        ] {
+            let facts = RequestFacts::of(body.as_bytes());
+            let question = CostQuestion {
+                service: Service::BedrockAgentRuntime,
+                operation: "Rerank",
+                model_id,
+                facts: &facts,
+                body: body.as_bytes(),
+            };
+            let cost = likely_cost(&PriceBook::builtin().quote(&query), &question);
+            assert_eq!(cost, Some(NanoUsd(queries * 2_000_000)), "{queries}");
+        }
     }
 }

@@ -40,6 +40,7 @@ pub(crate) struct JsonMembers {
     lengths_found: u64,
     overflowed: bool,
     has_twins: bool,
+    has_escaped_names: bool,
     depth: u32,
     complete: bool,
     within: Within,
@@ -82,6 +83,7 @@ impl JsonMembers {
             lengths_found: 0,
             overflowed: false,
             has_twins: false,
+            has_escaped_names: false,
             depth: 0,
             complete: false,
             within: Within::Structure,
@@ -118,6 +120,11 @@ impl JsonMembers {
     /// Whether a wanted member stood there twice: who reads it may take the earlier or the later.
     pub(crate) fn has_twins(&self) -> bool {
         self.has_twins
+    }
+
+    /// Whether a name at the top stood there with an escape: it may be that of a wanted member, whom it was not taken for.
+    pub(crate) fn has_escaped_names(&self) -> bool {
+        self.has_escaped_names
     }
 
     /// The value of a member, once it is whole; of twins the later.
@@ -213,6 +220,7 @@ impl JsonMembers {
             }
             Some(at) => {
                 self.within = Within::Text { escaped: true, is_name };
+                self.has_escaped_names |= is_name;
                 self.pass(chunk, at + 1, is_name)
             }
         }
@@ -271,7 +279,8 @@ impl JsonMembers {
             if plain.trim_ascii_start().first() == Some(&b'n') {
                 self.note_blank(false);
             }
-            self.keep(plain);
+            // White space around a value may be of any length, and says nothing.
+            self.keep(plain.trim_ascii());
         }
     }
 

@@ -112,6 +112,33 @@ fn a_value_over_the_limit_is_dropped_and_the_next_is_found() {
     assert_eq!(text_of(&members, "tier").as_deref(), Some("\"flex\""));
 }
 
+#[test]
+fn white_space_around_a_value_takes_no_room() {
+    let text = format!(r#"{{"usage":{0}150{0},"tier":{0}"flex"{0}}}"#, " \n".repeat(20));
+    for cut in 0..=text.len() {
+        let members = read(text.as_bytes(), &[cut], 9);
+        assert!(!members.overflowed(), "{cut}");
+        assert_eq!(
+            (members.value("usage"), members.value("tier")),
+            (Some(&b"150"[..]), Some(&b"\"flex\""[..]))
+        );
+    }
+}
+
+#[test]
+fn a_name_with_an_escape_is_told_where_it_stands_at_the_top() {
+    for (text, is_escaped) in [
+        (r#"{"us\u0061ge":1}"#, true),
+        (r#"{"usage":1,"\u0075\u0073\u0061\u0067\u0065":2}"#, true),
+        (r#"{"x":{"us\u0061ge":1},"usage":"\u0061"}"#, false),
+        (r#"["us\u0061ge"]"#, false),
+    ] {
+        for cut in 0..=text.len() {
+            assert_eq!(read(text.as_bytes(), &[cut], 100).has_escaped_names(), is_escaped, "{text} {cut}");
+        }
+    }
+}
+
 fn json() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
         Just(serde_json::Value::Null),

@@ -1,5 +1,9 @@
 //! What a JSON text mentions, at any depth: all names that are looked for are found in one pass over it.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::name_table::NameTable;
 
 /// What the strings of a text mention.
@@ -20,6 +24,9 @@ impl Mentions {
     /// stored files and prompts, tools that AWS runs and whose results the model reads. By any string, since some are
     /// named by a value (`"type": "image"`).
     pub(super) const UNMEASURED: Self = Self(1 << 4);
+
+    /// That the model is to reason, or has: what it writes then may be billed and not sent.
+    pub(super) const REASONING: Self = Self(1 << 5);
 
     /// Every mention in a text. Inside of another string the quotes of a name would be escaped.
     pub(super) fn in_text(text: &[u8]) -> Self {
@@ -46,6 +53,20 @@ impl Mentions {
     }
 }
 
+/// Whether a name may stand in a text in other bytes than its letters: escaped, which no encoder does to a letter,
+/// digit or underscore, or in UTF-16.
+pub(crate) fn is_disguised(text: &[u8]) -> bool {
+    static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br"\u00"));
+    memchr::memchr(0, text).is_some()
+        || ESCAPE.find_iter(text).any(|at| {
+            let (before, rest) = text.split_at_checked(at).unwrap_or((text, &[]));
+            let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
+            let code = rest.get(4..6).and_then(|digits| std::str::from_utf8(digits).ok());
+            let code = code.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            backslashes % 2 == 0 && code.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        })
+}
+
 /// What a name says.
 #[derive(Clone, Copy, Debug)]
 struct Named {
@@ -68,13 +89,23 @@ impl Named {
         }
         let is_time_to_live = || {
             let before = before.unwrap_or_default().trim_ascii_end();
-            before.strip_suffix(b":").is_some_and(|name| name.trim_ascii_end().ends_with(b"\"ttl\""))
+            before.strip_suffix(b":").is_some_and(|name| may_be_time_to_live(name.trim_ascii_end()))
         };
         if self.as_time_to_live != Mentions::NOTHING && is_time_to_live() {
             return self.as_time_to_live;
         }
         Mentions::NOTHING
     }
+}
+
+/// Whether a text ends in the name `ttl`, or in one with an escape, which may be the same.
+fn may_be_time_to_live(text: &[u8]) -> bool {
+    const MOST_BYTES: usize = r"\u0074\u0074\u006c".len();
+    text.strip_suffix(b"\"").is_some_and(|text| {
+        let end = text.get(text.len().saturating_sub(MOST_BYTES)..).unwrap_or(text);
+        let name = memchr::memrchr(b'"', end).and_then(|quote| end.get(quote + 1..)).unwrap_or(end);
+        text.ends_with(b"\"ttl") || name.contains(&b'\\')
+    })
 }
 
 type Name = (&'static str, Named);
@@ -103,9 +134,18 @@ const fn time_to_live(value: &'static str, says: Mentions) -> Name {
     (value, Named { as_time_to_live: says, ..SILENT })
 }
 
-/// None of them may need an escape.
+/// None of them may need an escape; the one that costs more stands here with every escape that it may have.
 static NAMES: NameTable<Named> = NameTable::of(&[
     time_to_live("1h", Mentions::ONE_HOUR),
+    time_to_live(r"\u0031h", Mentions::ONE_HOUR),
+    time_to_live(r"1\u0068", Mentions::ONE_HOUR),
+    time_to_live(r"\u0031\u0068", Mentions::ONE_HOUR),
+    whole("thinking", Mentions::REASONING),
+    whole("reasoning", Mentions::REASONING),
+    whole("reasoning_effort", Mentions::REASONING),
+    whole("reasoning_config", Mentions::REASONING),
+    whole("reasoningConfig", Mentions::REASONING),
+    whole("reasoningContent", Mentions::REASONING),
     medium("image", Mentions::IMAGE),
     medium("image_url", Mentions::IMAGE_URL),
     medium("video", Mentions::TIMED),
@@ -169,6 +209,7 @@ mod tests {
         "code_interpreter",
     ];
     const BEGINNINGS: [&str; 3] = ["code_execution", "web_search", "web_fetch"];
+    const ONE_HOUR: [&str; 4] = ["1h", r"\u0031h", r"1\u0068", r"\u0031\u0068"];
 
     #[test]
     fn whole_strings_and_beginnings_are_found_and_other_parts_are_not() {
@@ -196,6 +237,14 @@ mod tests {
                 Mentions::ONE_HOUR.and(Mentions::TIMED).and(Mentions::UNMEASURED),
             ),
             (r#"{"ttl":"1"}"#, nothing),
+            (r#"{"t\u0074l":"1h"}"#, Mentions::ONE_HOUR),
+            (r#"{"\u0074\u0074\u006C" : "1h"}"#, Mentions::ONE_HOUR),
+            (r#"{"ttl":"\u0031h"}"#, Mentions::ONE_HOUR),
+            (r#"{"ttl":"1\u0068"}"#, Mentions::ONE_HOUR),
+            (r#"{"tt\u006c":"\u0031\u0068"}"#, Mentions::ONE_HOUR),
+            (r#"{"text":"\n\n\"","every":"1h"}"#, nothing),
+            (r#"{"thinking":{"type":"enabled"}}"#, Mentions::REASONING),
+            (r#"{"text":"thinking about reasoning"}"#, nothing),
             (r#"""#, nothing),
             ("", nothing),
         ] {
@@ -220,7 +269,7 @@ mod tests {
         fn one_pass_finds_what_a_search_for_each_name_finds(
             parts in prop::collection::vec(
                 prop_oneof![
-                    prop::sample::select([&UNMEASURED[..], &BEGINNINGS, &["1h"]].concat()).prop_map(str::to_owned),
+                    prop::sample::select([&UNMEASURED[..], &BEGINNINGS, &ONE_HOUR].concat()).prop_map(str::to_owned),
                     "[\"\\\\a-z_1h: ]{0,3}",
                     Just("\"".to_owned()),
                     Just("\":".to_owned()),
@@ -234,9 +283,15 @@ mod tests {
             let found = Mentions::in_text(text.as_bytes());
             let named = |name: &str| places_of(&text, name).any(|(_, rest)| rest.trim_start().starts_with(':'));
             let is_time_to_live = |before: &str| {
-                before.trim_end().strip_suffix(':').is_some_and(|name| name.trim_end().ends_with("\"ttl\""))
+                let name = before.trim_end().strip_suffix(':').map(str::trim_end);
+                name.and_then(|name| name.strip_suffix('"')).is_some_and(|name| {
+                    let last = name.len().saturating_sub(18);
+                    let begin = name[last..].rfind('"').map_or(last, |quote| last + quote + 1);
+                    name.ends_with("\"ttl") || name[begin..].contains('\\')
+                })
             };
-            let has_one_hour = places_of(&text, "1h").any(|(before, _)| is_time_to_live(before));
+            let is_one_hour = |value: &&str| places_of(&text, value).any(|(before, _)| is_time_to_live(before));
+            let has_one_hour = ONE_HOUR.iter().any(is_one_hour);
             prop_assert_eq!(found.has(Mentions::ONE_HOUR), has_one_hour);
             prop_assert_eq!(found.has(Mentions::IMAGE), named("image"));
             prop_assert_eq!(found.has(Mentions::IMAGE_URL), named("image_url"));

@@ -77,6 +77,11 @@ impl OutputBounds {
         Self { bounds, alternatives }
     }
 
+    /// Whether it asks for one answer, not for alternatives beside it.
+    pub(super) fn is_for_one_answer(&self) -> bool {
+        self.alternatives <= 1 && !self.bounds.contains(&("n", None))
+    }
+
     /// The longest answer, all alternatives together, whatever the operation; `None` where a bound is missing or
     /// cannot be read.
     pub(crate) fn longest(&self) -> Option<u64> {

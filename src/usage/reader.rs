@@ -40,12 +40,14 @@ pub struct Reading {
     /// live for one hour count as such.
     pub partial: Option<Usage>,
     /// Where AWS itself ended the answer by an exception or error: as many output tokens as there usually are in what it
-    /// had sent. More was not made.
+    /// had sent. More was made only where the model reasons and does not show it: `None` where the request speaks of
+    /// reasoning.
     pub sent_tokens: Option<u64>,
-    /// Whether AWS charges nothing for the call: also where all that it sent is an exception or error.
+    /// Whether AWS charges nothing for the call: also where it asked one model, and all that it sent is an exception or
+    /// error. Agents and flows have asked models by then, which are billed.
     pub free: bool,
-    /// Whether AWS bills something beside the usage that nothing tells: that of a guardrail, or of a conversation whose last
-    /// statement could not be read.
+    /// Whether AWS may bill something beside the usage that nothing tells: that of a guardrail, of a conversation whose last
+    /// statement could not be read, or of documents that count as several.
     pub hides_cost: bool,
     /// Whether the usage is what was stated so far: of an answer that was not seen to its end AWS may count more.
     pub is_so_far: bool,
@@ -169,20 +171,23 @@ impl UsageReader {
         }
         let whole = self.is_whole();
         let failure = self.failure();
-        let free = self.kind.charged_by == ChargedBy::Nothing || (failure.is_some() && self.is_refusal());
+        let is_of_tokens = self.kind.charged_by == ChargedBy::Tokens;
+        let is_refused = is_of_tokens && failure.is_some() && self.is_refusal();
+        let free = self.kind.charged_by == ChargedBy::Nothing || is_refused;
         let (usage, unknown_reason) = match self.charged(whole) {
             Ok(usage) => (Some(self.with_guardrail(usage)), None),
             Err(_) if free => (None, None),
             Err(reason) => (None, Some(reason)),
         };
         let partial = if usage.is_none() && !free { self.partial() } else { None };
-        let was_ended = failure.is_some() && self.kind.charged_by == ChargedBy::Tokens;
+        let was_ended = failure.is_some() && is_of_tokens && !self.request.mentions_reasoning;
         let sent_tokens = was_ended.then(|| self.sent_bytes().div_ceil(BYTES_PER_TOKEN));
         let hides_guardrail = !free
             && (self.request.guardrail || self.statements.names_guardrail)
             && self.statements.guardrail.is_none();
         let is_so_far = self.kind.charged_by == ChargedBy::Speech;
-        let hides_cost = hides_guardrail || (is_so_far && self.misses_speech());
+        let hides_cost =
+            hides_guardrail || (is_so_far && self.misses_speech()) || self.may_be_of_more_queries();
         Reading { usage, partial, sent_tokens, free, hides_cost, is_so_far, whole, failure, unknown_reason }
     }
 
@@ -194,6 +199,12 @@ impl UsageReader {
             Body::Opaque | Body::Json(_) => true,
         };
         !has_begun && self.stated().is_none()
+    }
+
+    /// Whether AWS may count more queries than the documents alone make.
+    fn may_be_of_more_queries(&self) -> bool {
+        self.kind.charged_by == ChargedBy::Queries
+            && self.request.queries().is_some_and(|queries| queries < self.request.most_queries())
     }
 
     /// How many bytes all events have that came before a failure, the names of their members included.
@@ -297,6 +308,8 @@ impl UsageReader {
             _ if is_unheard => Err("the answer names a service tier that is not known"),
             ChargedBy::Tokens => self.tokens(whole),
             ChargedBy::Speech => self.speech(),
+            // The answer does not state what the request alone tells.
+            _ if self.request.hides_members => Err("the request may hide what it is charged by"),
             ChargedBy::Embedding => self.embedding(whole),
             ChargedBy::Queries => {
                 let queries = self.request.queries().ok_or("the request's documents were not counted")?;
@@ -359,7 +372,9 @@ impl UsageReader {
             Body::Events(lines) => lines.on_event_boundary(),
             Body::Opaque | Body::Json(_) => false,
         };
-        on_boundary && self.failure().is_none() && self.statements.stated_last
+        let is_of_all = !self.statements.stated_of_one
+            || (self.request.output_bounds.is_for_one_answer() && !self.request.hides_members);
+        on_boundary && self.failure().is_none() && self.statements.stated_last && is_of_all
     }
 
     fn embedding(&self, whole: bool) -> Result<Usage, &'static str> {

@@ -149,7 +149,10 @@ fn a_failure_that_is_all_of_an_answer_is_free_and_one_behind_a_part_is_not() {
     let (start, delta) =
         (event("messageStart", "{}"), event("contentBlockDelta", r#"{"delta":{"text":"hi"}}"#));
     let other = AnswerKind { framing: Framing::OtherFrames, charged_by: ChargedBy::Unreported };
-    for kind in [CONVERSE_STREAM, INVOKE_STREAM, other] {
+    let agent = read(other, &thrown);
+    assert!(!agent.free && agent.unknown_reason.is_some(), "models were asked by then, and are billed");
+    assert_eq!(agent.sent_tokens, None);
+    for kind in [CONVERSE_STREAM, INVOKE_STREAM] {
         let reading = read(kind, &thrown);
         assert!(reading.free && reading.unknown_reason.is_none(), "{kind:?}");
         assert!(!read(kind, &[start.clone(), thrown.clone()].concat()).free);
@@ -181,6 +184,68 @@ fn a_failure_that_is_all_of_an_answer_is_free_and_one_behind_a_part_is_not() {
 }
 
 #[test]
+fn what_was_sent_is_neither_an_echo_of_the_request_nor_all_that_was_made_where_the_model_reasons() {
+    let echo = "x".repeat(3_000);
+    let events = format!(
+        concat!(
+            "data: {{\"type\":\"response.created\",\"response\":{{\"instructions\":\"{0}\"}}}}\n\n",
+            "data: {{\"type\":\"response.in_progress\",\"response\":{{\"instructions\":\"{0}\"}}}}\n\n",
+            "data: {{\"type\":\"response.output_text.delta\",\"delta\":\"a\"}}\n\n",
+            "data: {{\"type\":\"response.failed\",\"response\":{{\"usage\":null}}}}\n\n"
+        ),
+        echo
+    );
+    for (body, sent) in [
+        ("{}", Some(13)),
+        (r#"{"reasoning":{"effort":"high"}}"#, None),
+        (r#"{"additionalModelRequestFields":{"thinking":{}}}"#, None),
+    ] {
+        let request = RequestFacts::of(body.as_bytes());
+        let mut reader = UsageReader::new(EVENTS, LIMIT).with_request(request);
+        reader.feed(events.as_bytes());
+        assert_eq!(reader.finish().sent_tokens, sent, "{body}");
+    }
+}
+
+#[test]
+fn what_the_request_alone_tells_is_not_known_where_it_may_hide_some() {
+    let known = |charged_by, request: &str, answer: &str| {
+        let kind = AnswerKind { framing: Framing::Json, charged_by };
+        let mut reader = UsageReader::new(kind, LIMIT).with_request(RequestFacts::of(request.as_bytes()));
+        reader.feed(answer.as_bytes());
+        reader.finish().usage.is_some()
+    };
+    let (images, embedded) = (r#"{"artifacts":[{}]}"#, r#"{"inputTextTokenCount":3}"#);
+    use ChargedBy::*;
+    for (charged_by, plain, hiding, answer) in [
+        (OutputImages, r#"{"steps":150}"#, r#"{"s\u0074eps":150}"#, images),
+        (OutputImages, r#"{"steps":150}"#, r#"{"steps":150,"steps":30}"#, images),
+        (Embedding, r#"{"inputImage":"aaaa"}"#, r#"{"input\u0049mage":"aaaa"}"#, embedded),
+        (Embedding, r#"{"inputImage":"aaaa"}"#, r#"{"inputImage":"aaaa","inputImage":null}"#, embedded),
+        (Queries, r#"{"sources":[1]}"#, r#"{"sources":[1],"source\u0073":[1]}"#, "{}"),
+        (Marengo, r#"{"inputType":"text"}"#, r#"{"inputType":"text","inputT\u0079pe":"video"}"#, "{}"),
+    ] {
+        assert!(known(charged_by, plain, answer), "{plain}");
+        assert!(!known(charged_by, hiding, answer), "{hiding}");
+    }
+    let stated = r#"{"usage":{"inputTokens":1,"outputTokens":2}}"#;
+    assert!(known(Tokens, r#"{"max_tokens":1,"max\u005ftokens":2}"#, stated), "the answer states it");
+}
+
+#[test]
+fn long_documents_may_count_as_several() {
+    let hides_cost = |body: &str| {
+        let kind = AnswerKind { framing: Framing::Opaque, charged_by: ChargedBy::Queries };
+        let reading = UsageReader::new(kind, LIMIT).with_request(RequestFacts::of(body.as_bytes())).finish();
+        assert!(reading.usage.is_some());
+        reading.hides_cost
+    };
+    assert!(!hides_cost(r#"{"query":"q","documents":["a","b"]}"#));
+    let long = "x".repeat(60_000);
+    assert!(hides_cost(&format!(r#"{{"query":"q","documents":["{long}"]}}"#)));
+}
+
+#[test]
 fn cache_writes_that_may_live_for_an_hour_count_so_in_what_was_stated_of_a_broken_answer() {
     let start = chunk(
         r#"{"type": "message_start","message": {"usage":{"input_tokens":10,"cache_creation_input_tokens":7}}}"#,
@@ -206,9 +271,17 @@ fn usage_of_the_whole_answer_counts_without_an_event_that_ends_the_stream() {
         (format!(r#"data: {{"choices":[{{"finish_reason":null}}],{usage}}}"#), false),
         (format!("data: {{\"choices\":[],{usage}}}\n\n{content}"), false),
         (format!(r#"data: {{"choices":[{{}}],{usage}}}"#), false),
-        (r#"data: {"type":"message_delta","usage":{"input_tokens":1,"output_tokens":2}}"#.to_owned(), true),
+        (r#"data: {"type":"message_delta","usage":{"input_tokens":1,"output_tokens":2}}"#.to_owned(), false),
         (
-            "data: {\"type\":\"message_delta\",\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}\n\ndata: {\"type\":\"ping\"}"
+            r#"data: {"type":"message_delta","delta":{"stop_reason":null},"usage":{"input_tokens":1,"output_tokens":2}}"#.to_owned(),
+            false,
+        ),
+        (
+            r#"data: {"type":"message_delta","delta":{"stop_reason": "end_turn"},"usage":{"input_tokens":1,"output_tokens":2}}"#.to_owned(),
+            true,
+        ),
+        (
+            "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}\n\ndata: {\"type\":\"ping\"}"
                 .to_owned(),
             true,
         ),
@@ -220,8 +293,31 @@ fn usage_of_the_whole_answer_counts_without_an_event_that_ends_the_stream() {
         assert!(reading.usage.is_none_or(|usage| usage.total_tokens() == 3));
         assert_eq!(read(EVENTS, format!("{events}\n").as_bytes()).usage, None, "in the middle: {events}");
     }
-    let delta = chunk(r#"{"type":"message_delta","usage":{"input_tokens":1,"output_tokens":2}}"#);
+    let delta = |stop: &str| {
+        chunk(&format!(
+            r#"{{"type":"message_delta","delta":{{"stop_reason":{stop}}},"usage":{{"input_tokens":1,"output_tokens":2}}}}"#
+        ))
+    };
+    assert_eq!(read(INVOKE_STREAM, &delta("null")).usage, None);
+    let delta = delta("\"end_turn\"");
     assert!(read(INVOKE_STREAM, &delta).usage.is_some());
+    for (last, is_known) in [
+        (format!(r#"{{"choices":[{{"finish_reason":"stop"}}],{usage}}}"#), true),
+        (format!(r#"{{"choices":[{{"finish_reason":null}}],{usage}}}"#), false),
+        (format!(r#"{{"choices":[],{usage}}}"#), true),
+        (r#"{"metadata":{"usage":{"inputTokens":1,"outputTokens":2}}}"#.to_owned(), true),
+        (r#"{"usage":{"inputTokens":1,"outputTokens":2}}"#.to_owned(), false),
+    ] {
+        assert_eq!(read(INVOKE_STREAM, &chunk(&last)).usage.is_some(), is_known, "{last}");
+    }
+    // Where several answers are asked for, the end of one is not that of all.
+    for (body, is_known) in
+        [(r#"{"n":1}"#, true), (r#"{"n":2}"#, false), (r#"{"n":"2"}"#, false), (r#"{"\u006e":2}"#, false)]
+    {
+        let mut reader = UsageReader::new(EVENTS, LIMIT).with_request(RequestFacts::of(body.as_bytes()));
+        reader.feed(format!("data: {{\"choices\":[{{\"finish_reason\":\"stop\"}}],{usage}}}\n\n").as_bytes());
+        assert_eq!(reader.finish().usage.is_some(), is_known, "{body}");
+    }
     let more = chunk(r#"{"type":"content_block_delta"}"#);
     assert_eq!(read(INVOKE_STREAM, &[delta, more].concat()).usage, None);
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::count::{Count, value};
 use super::json_members::{JsonMembers, Take, WantedMembers};
-use super::mentions::Mentions;
+use super::mentions::{self, Mentions};
 use super::output_bound::OutputBounds;
 use super::{ImageShape, ServiceTier};
 
@@ -18,6 +18,16 @@ pub(super) const BYTES_PER_TOKEN: u64 = 4;
 /// Documents that one query of a reranker may hold.
 /// <https://aws.amazon.com/bedrock/pricing/>
 pub const DOCUMENTS_PER_QUERY: u64 = 100;
+
+/// Tokens that a document and the query may have together; a longer one counts as several.
+/// <https://aws.amazon.com/bedrock/pricing/>
+const TOKENS_PER_DOCUMENT: u64 = 512;
+
+/// Documents that AWS takes in one request, at the most.
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_agent-runtime_Rerank.html>
+const MOST_DOCUMENTS: u64 = 1_000;
+/// Bytes of the shortest element of a list, with the comma behind it.
+const LEAST_BYTES_OF_DOCUMENT: u64 = 2;
 
 static WANTED: WantedMembers = WantedMembers::of(&[
     ("inferenceConfig", Take::Value),
@@ -44,7 +54,10 @@ static WANTED: WantedMembers = WantedMembers::of(&[
     ("inputType", Take::Value),
     ("documents", Take::Count),
     ("sources", Take::Count),
+    ("query", Take::Value),
+    ("queries", Take::Value),
     ("images", Take::Count),
+    ("inputs", Take::Count),
     ("inputImage", Take::Count),
     ("user", Take::Value),
     ("metadata", Take::Value),
@@ -63,7 +76,8 @@ pub struct RequestFacts {
     pub max_output_tokens: Option<u64>,
     /// Every bound it names.
     pub(crate) output_bounds: OutputBounds,
-    /// Members of this reading's interest may stand in it unread: too large, or twice.
+    /// Members of this reading's interest may stand in it unread: too large, twice, under an escaped name, in UTF-16, or with
+    /// a value of a wrong kind.
     pub hides_members: bool,
     /// The tier it asks for.
     pub tier: Option<ServiceTier>,
@@ -77,6 +91,10 @@ pub struct RequestFacts {
     pub one_hour_cache: bool,
     /// Documents to be ranked.
     pub documents: Option<u64>,
+    /// Bytes of what they are to be ranked by, the names of its members included.
+    pub(crate) query_bytes: u64,
+    /// Whether it asks the model to reason, or shows that the model did: what it writes then may be billed and not sent.
+    pub mentions_reasoning: bool,
     /// Images to be embedded (at least so many).
     pub input_images: u64,
     /// Whether audio, video or segments are to be embedded, whose length nobody states.
@@ -135,14 +153,19 @@ impl RequestFacts {
             body_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
             max_output_tokens: output_bounds.longest(),
             output_bounds,
-            hides_members: members.overflowed() || members.has_twins(),
+            hides_members: hides_members(&members, body),
             tier: tier(&members),
             asks_for_more: asks_for_more(&members),
             guardrail: present("guardrailConfig") || present("amazon-bedrock-guardrailConfig"),
             latency_optimised: parse::<PerformanceConfig>(members.value("performanceConfig"))
                 .map(|config| config.latency == "optimized"),
             one_hour_cache: mentions.has(Mentions::ONE_HOUR),
-            documents: members.count("documents").or(members.count("sources")),
+            documents: members.count("documents").max(members.count("sources")),
+            query_bytes: ["query", "queries"]
+                .into_iter()
+                .filter_map(|name| u64::try_from(members.value(name)?.len()).ok())
+                .sum(),
+            mentions_reasoning: mentions.has(Mentions::REASONING),
             input_images: members.count_held("images").unwrap_or_default()
                 + u64::from(members.holds("inputImage"))
                 + u64::from(present("singleEmbeddingParams") && mentions.has(Mentions::IMAGE))
@@ -186,6 +209,18 @@ impl RequestFacts {
         self.documents.map(|documents| documents.div_ceil(DOCUMENTS_PER_QUERY).max(1))
     }
 
+    /// The most queries that a reranker may charge for: each document counts as one more for each time that it is longer than
+    /// one may be beside the query, and a token is at least one byte. Where some may be hidden, as many as the body has room for.
+    #[must_use]
+    pub fn most_queries(&self) -> u64 {
+        let room = TOKENS_PER_DOCUMENT.saturating_sub(self.query_bytes).max(1);
+        let hidden = (self.body_bytes / LEAST_BYTES_OF_DOCUMENT).min(MOST_DOCUMENTS);
+        let counted = self.documents.unwrap_or_default();
+        let documents = counted.max(if self.hides_members { hidden } else { 0 });
+        let documents = documents.saturating_add(self.body_bytes / room);
+        documents.div_ceil(DOCUMENTS_PER_QUERY).max(1)
+    }
+
     /// Input tokens as many as there usually are in so many bytes of JSON.
     #[must_use]
     pub fn likely_input_tokens(&self) -> u64 {
@@ -216,6 +251,27 @@ fn tier(members: &JsonMembers) -> Option<ServiceTier> {
     let of_bedrock = parse::<TierObject>(members.value("serviceTier")).map(|tier| tier.name);
     let name = of_bedrock.or_else(|| parse(members.value("service_tier")))?;
     ServiceTier::from_name(&name)
+}
+
+/// Whether a member that changes the price may stand in the body and not among these.
+fn hides_members(members: &JsonMembers, body: &[u8]) -> bool {
+    let is_wide = body.iter().take(2).any(|byte| matches!(byte, 0 | 0xfe | 0xff));
+    let is_unreadable = |name: &str| {
+        members.value(name).is_some_and(|text| serde_json::from_slice::<Option<Count>>(text).is_err())
+    };
+    let image = members.value("imageGenerationConfig");
+    let image_is_unreadable =
+        || image.is_some_and(|text| serde_json::from_slice::<Option<Settings>>(text).is_err());
+    // What these hold is looked for at any depth, by names as they are usually written.
+    let holds_media = ["singleEmbeddingParams", "segmentedEmbeddingParams", "inputs"];
+    let has_media = || holds_media.iter().any(|name| members.count(name).is_some());
+    members.overflowed()
+        || members.has_twins()
+        || members.has_escaped_names()
+        || is_wide
+        || ["steps", "width", "height"].into_iter().any(is_unreadable)
+        || image_is_unreadable()
+        || (has_media() && mentions::is_disguised(body))
 }
 
 /// Whether a tier costs no more than the default; names that leave the choice to AWS mean the default.
@@ -293,9 +349,28 @@ mod tests {
             (format!(r#"{{"messages":["{long}"],"max_tokens":1}}"#), false),
             (r#"{"max_tokens":1,"max_tokens":9}"#.to_owned(), true),
             (r#"{"messages":[{"user":1},{"user":1}],"messages":[]}"#.to_owned(), false),
+            (r#"{"steps":30,"s\u0074eps":150}"#.to_owned(), true),
+            (r#"{"steps":150,"steps":30}"#.to_owned(), true),
+            (r#"{"inputText":"a","input\u0049mage":"aaaa"}"#.to_owned(), true),
+            (r#"{"inputImage":"aaaa","inputImage":null}"#.to_owned(), true),
+            (r#"{"sources":[1],"source\u0073":[1,1,1]}"#.to_owned(), true),
+            (r#"{"steps":"150"}"#.to_owned(), true),
+            (r#"{"steps":null,"imageGenerationConfig":null}"#.to_owned(), false),
+            (r#"{"imageGenerationConfig":{"width":512,"width":1024}}"#.to_owned(), true),
+            (r#"{"imageGenerationConfig":{"wid\u0074h":1024}}"#.to_owned(), false),
+            (r#"{"singleEmbeddingParams":{"im\u0061ge":{}}}"#.to_owned(), true),
+            (r#"{"inputs":[{"content":[{"imag\u0065_url":{}}]}]}"#.to_owned(), true),
+            (r#"{"inputs":[{"content":[{"text":"\u00e4 \n \\u0061"}]}]}"#.to_owned(), false),
+            (r#"{"texts":["\u0061"],"inputText":"\u0061"}"#.to_owned(), false),
+            ("{\0}\0".to_owned(), true),
         ] {
-            assert_eq!(RequestFacts::of(body.as_bytes()).hides_members, hides, "{}", &body[..20]);
+            let shown = body.get(..60).unwrap_or(&body);
+            assert_eq!(RequestFacts::of(body.as_bytes()).hides_members, hides, "{shown}");
         }
+        let spaces = " ".repeat(MAX_KEPT_BYTES + 1);
+        let facts = RequestFacts::of(format!(r#"{{"steps":{spaces}150{spaces}}}"#).as_bytes());
+        assert!(!facts.hides_members);
+        assert_eq!(facts.image.unwrap().steps, Some(150));
     }
 
     #[test]
@@ -355,6 +430,26 @@ mod tests {
             assert_eq!(facts(documents).queries(), Some(queries), "{documents}");
         }
         assert_eq!(RequestFacts::of(b"{}").queries(), None);
+        // Whoever is asked heeds one of them: the longer list counts.
+        for body in [r#"{"documents":[],"sources":[1,2,3]}"#, r#"{"sources":[],"documents":[1,2,3]}"#] {
+            assert_eq!(RequestFacts::of(body.as_bytes()).documents, Some(3), "{body}");
+        }
+    }
+
+    #[test]
+    fn long_documents_may_make_more_queries_than_there_are_hundreds_of_them() {
+        let most = |documents: usize, text: usize, query: usize| {
+            let documents = vec![format!(r#"{{"text":"{}"}}"#, "x".repeat(text)); documents].join(",");
+            let query = "q".repeat(query);
+            let facts =
+                RequestFacts::of(format!(r#"{{"documents":[{documents}],"query":"{query}"}}"#).as_bytes());
+            (facts.queries(), facts.most_queries())
+        };
+        assert_eq!(most(2, 100, 10), (Some(1), 1));
+        assert_eq!(most(90, 10, 10), (Some(1), 1));
+        assert_eq!(most(99, 1_000, 10), (Some(1), 3), "some 100,000 bytes may be 200 documents more");
+        assert_eq!(most(1, 5_000, 500), (Some(1), 6), "beside a long query a document has little room");
+        assert_eq!(RequestFacts::of(b"{}").most_queries(), 1);
     }
 
     #[test]

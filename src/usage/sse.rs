@@ -116,20 +116,30 @@ pub(crate) fn is_before_answer(data: &[u8]) -> bool {
     is_ping(data) || STATES.iter().any(|finder| finder.find(data).is_some())
 }
 
-/// Whether an event is one that ends an answer in the shape of OpenAI's chat: it has an empty list of choices, or says why
-/// one was finished.
-pub(crate) fn ends_choices(data: &[u8]) -> bool {
-    let is_followed_by = |name: &str, tokens: [u8; 2]| {
-        memchr::memmem::find_iter(data, name.as_bytes()).any(|at| {
-            let mut rest = data.get(at + name.len()..).unwrap_or_default().trim_ascii_start();
-            rest = rest.strip_prefix(b":").unwrap_or_default().trim_ascii_start();
-            let [first, second] = tokens;
-            rest.split_first().is_some_and(|(byte, rest)| {
-                *byte == first && (second == 0 || rest.trim_ascii_start().first() == Some(&second))
-            })
+/// Whether an event has an empty list of choices: in the shape of OpenAI's chat, the one behind all answers.
+pub(crate) fn has_no_choices(data: &[u8]) -> bool {
+    is_followed_by(data, "\"choices\"", *b"[]")
+}
+
+/// Whether an event says why an answer, of which there may be several, was finished, in the shape of OpenAI's chat.
+pub(crate) fn ends_choice(data: &[u8]) -> bool {
+    is_followed_by(data, "\"finish_reason\"", [b'"', 0])
+}
+
+/// Whether an event says why the answer stopped, in Anthropic's shape; null says that it goes on.
+pub(crate) fn tells_stop(data: &[u8]) -> bool {
+    is_followed_by(data, "\"stop_reason\"", [b'"', 0])
+}
+
+/// Whether a member's value begins with these tokens (one, if the second is 0).
+fn is_followed_by(data: &[u8], name: &str, [first, second]: [u8; 2]) -> bool {
+    memchr::memmem::find_iter(data, name.as_bytes()).any(|at| {
+        let mut rest = data.get(at + name.len()..).unwrap_or_default().trim_ascii_start();
+        rest = rest.strip_prefix(b":").unwrap_or_default().trim_ascii_start();
+        rest.split_first().is_some_and(|(byte, rest)| {
+            *byte == first && (second == 0 || rest.trim_ascii_start().first() == Some(&second))
         })
-    };
-    is_followed_by("\"choices\"", *b"[]") || is_followed_by("\"finish_reason\"", [b'"', 0])
+    })
 }
 
 /// The text of a `data` line.

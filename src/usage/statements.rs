@@ -37,9 +37,11 @@ pub(super) struct Statements {
     pub(super) response_id: Option<String>,
     /// The last chunk did state usage, or the last event the usage of the whole answer.
     pub(super) stated_last: bool,
+    /// It says so of one alternative, and more may follow where there are others.
+    pub(super) stated_of_one: bool,
     /// A server-sent event came that is a part of an answer.
     pub(super) has_begun: bool,
-    /// Bytes of data of all server-sent events before a failure.
+    /// Bytes of data of all server-sent events that are a part of an answer, before a failure.
     pub(super) event_bytes: u64,
 }
 
@@ -105,6 +107,7 @@ impl Statements {
             last_chunk: Vec::new(),
             response_id: None,
             stated_last: false,
+            stated_of_one: false,
             has_begun: false,
             event_bytes: 0,
         }
@@ -178,7 +181,8 @@ impl Statements {
         }
         if self.failure.is_none() {
             self.has_begun = self.has_begun || !sse::is_before_answer(data);
-            self.event_bytes = self.event_bytes.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+            let bytes = if self.has_begun { u64::try_from(data.len()).unwrap_or(u64::MAX) } else { 0 };
+            self.event_bytes = self.event_bytes.saturating_add(bytes);
         }
     }
 
@@ -199,8 +203,10 @@ impl Statements {
         }
         let event_type: String = parse(members.value("type")).unwrap_or_default();
         let states_usage = members.value("usage").is_some_and(|text| !is_null(text));
-        self.stated_last =
-            states_usage && (event_type == "message_delta" || sse::ends_choices(data)) && !self.missed;
+        let ends_all = (event_type == "message_delta" && sse::tells_stop(data)) || sse::has_no_choices(data);
+        let ends_one = !ends_all && sse::ends_choice(data);
+        self.stated_last = states_usage && (ends_all || ends_one) && !self.missed;
+        self.stated_of_one = ends_one;
         if matches!(
             event_type.as_str(),
             "message_stop" | "response.completed" | "response.incomplete" | "response.failed"
@@ -246,7 +252,14 @@ impl Statements {
         if let Some(json) = chunk_frames::decode(&text).filter(|json| !json.is_empty() && !self.terminal) {
             let earlier = self.usage.take();
             self.read_event_members(&json);
-            self.stated_last = self.usage.is_some();
+            // Nova's last event tells no end: it is known by what it holds.
+            let is_of_nova = || {
+                let members = JsonMembers::of(&WANTED_OF_EVENT, &json);
+                let metadata = members.value("metadata").map(|text| JsonMembers::of(&WANTED, text));
+                metadata.is_some_and(|metadata| metadata.value("usage").is_some())
+            };
+            let is_end = self.stated_last || self.stated_of_one || sse::tells_stop(&json) || is_of_nova();
+            self.stated_last = is_end && self.usage.is_some() && !self.missed;
             self.usage = self.usage.take().or(earlier);
         }
     }

@@ -14,7 +14,7 @@ use crate::event::Begun;
 use crate::http::Worker;
 use crate::limits::Admission;
 use crate::limits::PossibleCost;
-use crate::limits::cost_bound::{CostQuestion, could_cost, is_free, likely_cost, likely_tokens};
+use crate::limits::cost_bound::{CostQuestion, could_cost, likely_cost, likely_tokens};
 use crate::meter::{Account, Ending, Opening, Place};
 use crate::operation::headers::{is_named_in_connection, may_forward};
 use crate::pricing::{PriceQuery, Quote};
@@ -105,11 +105,12 @@ pub(super) struct Attempts<'a> {
     estimate: Option<NanoUsd>,
 }
 
-impl Attempts<'_> {
+impl<'a> Attempts<'a> {
     /// Reserves what the request could cost at this deployment.
     fn afford(&mut self, route: &Route) -> Result<(), GatewayError> {
         let quote = self.worker.shared.prices.quote(&price_query(route, self.admitted.now));
-        self.estimate = self.estimated(&quote);
+        let question = self.question(route);
+        self.estimate = self.estimated(&quote, &question);
         if let Some(account) = &mut self.account {
             account.could_cost(self.estimate);
         }
@@ -117,31 +118,29 @@ impl Attempts<'_> {
         if admission.is_unlimited() {
             return Ok(());
         }
-        let admitted = self.admitted;
-        let question = CostQuestion {
-            service: admitted.call.service,
-            operation: admitted.call.operation.name,
-            model_id: route
-                .deployment
-                .base_model
-                .as_deref()
-                .or(route.model_id.as_deref())
-                .unwrap_or_default(),
-            facts: &admitted.facts,
-            body: &admitted.body.bytes,
-        };
         let cost = PossibleCost { bound: could_cost(&quote, &question), likely: self.estimate };
-        admission.reserve(cost, likely_tokens(&admitted.facts), UnixMicros::now())
+        admission.reserve(cost, likely_tokens(question.facts), UnixMicros::now())
     }
 
-    /// What the request is taken to have cost where its cost stays unknown: its likely input and longest answer at the
-    /// deployment's price, else what the configuration says of requests that nothing bounds.
-    fn estimated(&self, quote: &Quote<'_>) -> Option<NanoUsd> {
-        let Admitted { call, facts, .. } = self.admitted;
-        if is_free(call.service, call.operation.name) {
-            return Some(NanoUsd::ZERO);
+    fn question<'q>(&self, route: &'q Route) -> CostQuestion<'q>
+    where
+        'a: 'q,
+    {
+        let admitted = self.admitted;
+        let base_model = route.deployment.base_model.as_deref();
+        CostQuestion {
+            service: admitted.call.service,
+            operation: admitted.call.operation.name,
+            model_id: base_model.or(route.model_id.as_deref()).unwrap_or_default(),
+            facts: &admitted.facts,
+            body: &admitted.body.bytes,
         }
-        likely_cost(quote, call.operation.name, facts).or(self.worker.shared.config.budgets.estimate)
+    }
+
+    /// What the request is taken to have cost where its cost stays unknown: its likely cost at the deployment's price, else
+    /// what the configuration says of requests that nothing bounds.
+    fn estimated(&self, quote: &Quote<'_>, question: &CostQuestion<'_>) -> Option<NanoUsd> {
+        likely_cost(quote, question).or(self.worker.shared.config.budgets.estimate)
     }
 
     async fn next_route(&self) -> Result<Route, RouteError> {
