@@ -31,6 +31,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="write the table to RESULTS.md")
     parser.add_argument("--only", default="", help="measures whose name contains this, such as unpaced")
     parser.add_argument("--growth", action="store_true", help="only whether cost grows with keys, models and open streams")
+    parser.add_argument("--profile-guided", action="store_true", help="with a binary built for this load (see run)")
     parser.add_argument("--rounds", type=int, default=0, help="instead of 2 (quick) or 5")
     return parser.parse_args()
 
