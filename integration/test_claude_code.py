@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def ask_claude_code(form: str, models: list[str], fault: str | None = None) -> d
     order = {"recipe": FORMS[form], "program": str(claude_code.install()), "models": models, "fault": fault}
     env = {
         "PATH": os.environ["PATH"],
+        "TMPDIR": tempfile.gettempdir(),
         "BEDGATE_ORDER": json.dumps(order),
         **{name: os.environ[name] for name in ("BEDGATE_BINARY", "CARGO_TARGET_DIR") if name in os.environ},
     }
