@@ -7,31 +7,16 @@ import threading
 
 import pytest
 
-from harness.asking import CONVERSE, deployment, model_list
+from harness.asking import CONVERSE
 from harness.clients import raw_exchange, raw_post
 from harness.gateway import MASTER_KEY
+from harness.priced import CONFIG, gateway, two_gateways  # noqa: F401
 from harness.spend import nano_usd
 from harness.waiting import eventually
 
-CONFIG = model_list(
-    deployment("priced", "amazon.nova-pro-v1:0", input_cost_per_token=0.000001, output_cost_per_token=0.0001),
-)
 # Answered after a second and a half, at 0.2 dollars.
 SLOW = CONVERSE.replace(b'"Hello', b'"simulate.stall-before-head.1500 simulate.usage.100000.1000 Hello')
 SLOW_COST = 200_000_000
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def gateway(spawn_gateway, request):
-    with spawn_gateway(config=CONFIG, database=request.param) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def two_gateways(spawn_gateway, postgres):
-    with spawn_gateway(config=CONFIG, database="postgres") as one:
-        with spawn_gateway(config=CONFIG, env={"DATABASE_URL": one.env["DATABASE_URL"]}) as two:
-            yield one, two
 
 
 def ask(gateway, key, body=CONVERSE):

@@ -4,26 +4,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from harness.asking import CONVERSE, deployment, model_list
+
+from harness.asking import CONVERSE
 from harness.clients import raw_exchange, raw_post
+from harness.priced import gateway, two_gateways  # noqa: F401
 from harness.waiting import eventually
-
-CONFIG = model_list(
-    deployment("priced", "amazon.nova-pro-v1:0", input_cost_per_token=0.000001, output_cost_per_token=0.0001),
-)
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def gateway(spawn_gateway, request):
-    with spawn_gateway(config=CONFIG, database=request.param) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def two_gateways(spawn_gateway, postgres):
-    with spawn_gateway(config=CONFIG, database="postgres") as one:
-        with spawn_gateway(config=CONFIG, env={"DATABASE_URL": one.env["DATABASE_URL"]}) as two:
-            yield one, two
 
 
 def ask(gateway, key, *headers):

@@ -90,7 +90,8 @@ impl Account {
     }
 
     /// What an answer is charged that ended too early: what it stated, and as much output as it may have had beyond that:
-    /// what was sent, where AWS ended it and the model does not reason unseen, else the longest answer. Where it stated nothing, its likely input stands in.
+    /// what was sent, where AWS ended it and the model does not reason unseen, else the longest answer. Where it stated
+    /// nothing, its likely input stands in.
     fn charge_of_part(&self, answered: &Answered, reading: Reading) -> (Option<Usage>, Charge) {
         let query = answered.price_query(self.begun.started_at);
         let quote = self.parts.prices.quote(&query);
