@@ -297,14 +297,6 @@ impl BudgetCounter {
         Some(!std::mem::replace(&mut tally.soft_was_noted, true))
     }
 
-    /// Spent in the window of this moment, as far as it is known, and when that ends.
-    #[must_use]
-    pub fn spent(&self, terms: &BudgetTerms, now: UnixMicros) -> (NanoUsd, Option<UnixMicros>) {
-        let mut tally = self.tally();
-        tally.turn_to(terms, now);
-        (NanoUsd(tally.spent()), tally.window.end)
-    }
-
     /// Whether something counts that the database does not hold: the counter must not be forgotten.
     #[must_use]
     pub fn has_pending(&self) -> bool {

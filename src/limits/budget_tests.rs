@@ -32,6 +32,15 @@ fn counter(terms: &BudgetTerms) -> BudgetCounter {
     counter
 }
 
+impl BudgetCounter {
+    /// Spent in the window of this moment, as far as it is known, and when that ends.
+    fn spent(&self, terms: &BudgetTerms, now: UnixMicros) -> (NanoUsd, Option<UnixMicros>) {
+        let mut tally = self.tally();
+        tally.turn_to(terms, now);
+        (NanoUsd(tally.spent()), tally.window.end)
+    }
+}
+
 fn id(number: u128) -> EventId {
     EventId(Uuid::from_u128(number))
 }
